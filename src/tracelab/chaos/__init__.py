@@ -1,0 +1,1 @@
+"""Faults, plans, the undo ledger; promises as data."""

@@ -1,0 +1,1 @@
+"""Words typed, one call, one rendering; a file per command group."""

@@ -1,0 +1,1 @@
+"""Objectives, statistics, verdicts; pure arithmetic."""

@@ -1,0 +1,128 @@
+"""The social platform, as far as it is built: five services, their stores, the gateway, the collector."""
+
+from dataclasses import replace
+
+from tracelab.platform.topology import Component, Edge, Kind, Protocol, Topology, route
+
+
+def _service(name: str, *routes: str, websocket: str | None = None) -> Component:
+    health = ("GET /health/live", "GET /health/ready")
+    return Component(
+        name=name,
+        kind=Kind.SERVICE,
+        app=f"tracelab.services.{name}.app:create_app",
+        routes=tuple(route(r) for r in (*routes, *health)),
+        websocket=websocket,
+    )
+
+
+_SERVICES = (
+    _service(
+        "auth",
+        "POST /api/auth/register",
+        "POST /api/auth/login",
+        "POST /api/auth/logout",
+        "GET /api/auth/me",
+        "POST /api/validate/token",
+        "GET /.well-known/jwks.json",
+    ),
+    _service(
+        "profile",
+        "GET /api/users/{user_id}",
+        "POST /api/users/{user_id}/profile",
+        "POST /api/users/{user_id}/follow",
+        "DELETE /api/users/{user_id}/follow",
+        "GET /api/users/{user_id}/followers",
+        "GET /api/users/{user_id}/following",
+        "POST /internal/profiles",
+        "GET /internal/following",
+        "GET /internal/followers",
+    ),
+    _service(
+        "feed",
+        "GET /api/timeline/{user_id}",
+        "POST /api/posts",
+        "GET /api/posts/{post_id}",
+        "POST /api/posts/{post_id}/like",
+        "DELETE /api/posts/{post_id}/like",
+        "POST /internal/timeline/invalidate",
+    ),
+    _service(
+        "messaging",
+        "GET /api/conversations",
+        "GET /api/conversations/{conversation_id}/messages",
+        websocket="/socket.io/",
+    ),
+    _service(
+        "media",
+        "POST /api/media",
+        "GET /api/media/{media_id}",
+        "GET /media/{media_id}/{variant}",
+        "POST /internal/media/urls",
+    ),
+)
+
+_STORES = (
+    Component(name="auth-db", kind=Kind.DATABASE, group="postgres"),
+    Component(name="user-db", kind=Kind.DATABASE, group="postgres"),
+    Component(name="feed-db", kind=Kind.DATABASE, group="postgres"),
+    Component(name="messages-db", kind=Kind.DATABASE, group="postgres"),
+    Component(name="auth-redis", kind=Kind.CACHE, group="redis"),
+    Component(name="profile-redis", kind=Kind.CACHE, group="redis"),
+    Component(name="feed-redis", kind=Kind.CACHE, group="redis"),
+    Component(name="messages-redis", kind=Kind.CACHE, group="redis"),
+    Component(name="object-store", kind=Kind.OBJECT_STORE),
+)
+
+
+def _edges() -> tuple[Edge, ...]:
+    http, sql, redis, s3, otlp = Protocol.HTTP, Protocol.POSTGRESQL, Protocol.REDIS, Protocol.S3, Protocol.OTLP
+    declared: tuple[tuple[str, str, Protocol], ...] = (
+        *(("gateway", s.name, http) for s in _SERVICES),
+        ("auth", "auth-db", sql),
+        ("auth", "auth-redis", redis),
+        ("auth", "profile", http),
+        ("profile", "user-db", sql),
+        ("profile", "profile-redis", redis),
+        ("profile", "auth", http),
+        ("profile", "feed", http),
+        ("feed", "feed-db", sql),
+        ("feed", "feed-redis", redis),
+        ("feed", "profile", http),
+        ("feed", "media", http),
+        ("feed", "auth", http),
+        ("messaging", "messages-db", sql),
+        ("messaging", "messages-redis", redis),
+        ("messaging", "auth", http),
+        ("media", "object-store", s3),
+        ("media", "auth", http),
+        *((s.name, "collector", otlp) for s in _SERVICES),
+        ("gateway", "collector", otlp),
+    )
+    return tuple(Edge(source=a, target=b, protocol=p) for a, b, p in declared)
+
+
+SOCIAL = Topology(
+    name="social",
+    components=(
+        Component(name="collector", kind=Kind.COLLECTOR),
+        *_STORES,
+        *_SERVICES,
+        Component(name="gateway", kind=Kind.GATEWAY),
+    ),
+    edges=_edges(),
+)
+
+
+def social(*, instances: dict[str, int] | None = None) -> Topology:
+    """Return the social platform, with more than one instance of some services.
+
+    `instances` maps a service's name to how many of it to run, e.g. ``{"messaging": 2}``.
+    """
+    counts = instances or {}
+    for name in counts:
+        SOCIAL.component(name)
+    return replace(
+        SOCIAL,
+        components=tuple(replace(c, instances=counts.get(c.name, c.instances)) for c in SOCIAL.components),
+    )

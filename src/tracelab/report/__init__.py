@@ -1,0 +1,1 @@
+"""A Run's files and findings turned into something read later."""

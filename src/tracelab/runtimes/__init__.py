@@ -1,0 +1,1 @@
+"""Start and stop a Topology; one runtime per folder."""

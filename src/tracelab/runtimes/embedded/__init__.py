@@ -1,0 +1,1 @@
+"""Real servers as child processes, from PyPI wheels, without root."""

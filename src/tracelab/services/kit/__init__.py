@@ -1,0 +1,1 @@
+"""What each service would otherwise copy."""

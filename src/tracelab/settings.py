@@ -1,0 +1,105 @@
+"""The only reader of the environment."""
+
+import os
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+
+import platformdirs
+
+from tracelab.errors import UsageError
+
+_EDGE = "TRACELAB_EDGE_"
+
+
+def home() -> Path:
+    """Return the folder that holds all state: ``TRACELAB_HOME``, else the user's data folder."""
+    chosen = os.environ.get("TRACELAB_HOME")
+    return Path(chosen).expanduser().absolute() if chosen else Path(platformdirs.user_data_dir("tracelab"))
+
+
+def runtime() -> str | None:
+    """Return the runtime named by ``TRACELAB_RUNTIME``, if any."""
+    return os.environ.get("TRACELAB_RUNTIME") or None
+
+
+def platform_name() -> str:
+    """Return the platform named by ``TRACELAB_PLATFORM``, else ``default``."""
+    return os.environ.get("TRACELAB_PLATFORM") or "default"
+
+
+def binary(program: str) -> str | None:
+    """Return an explicit path for a server binary, e.g. ``TRACELAB_POSTGRES_BIN`` (a folder for postgres)."""
+    return os.environ.get(f"TRACELAB_{program.upper()}_BIN") or None
+
+
+def is_colour_wanted() -> bool:
+    """Return False where ``NO_COLOR`` is set (no-color.org)."""
+    return not os.environ.get("NO_COLOR")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ServiceSettings:
+    """What a service process is given: who it is, one list of URLs per edge, where telemetry goes.
+
+    ``edges`` maps an edge's target (``feed-db``, ``profile``) to the URLs of its instances.
+    ``broken`` names behaviours that a test switched off; it is empty in every real platform.
+    """
+
+    service: str
+    instance: str
+    boot: str
+    environment: str
+    version: str
+    edges: Mapping[str, tuple[str, ...]]
+    service_token: str
+    otlp_http: str | None
+    statsd: str | None
+    telemetry: str
+    bcrypt_cost: int
+    broken: frozenset[str]
+
+
+def service(environ: Mapping[str, str] | None = None) -> ServiceSettings:
+    """Read a service's settings.
+
+    Raises:
+        UsageError: a setting that every service needs is absent.
+    """
+    env = os.environ if environ is None else environ
+
+    def need(name: str) -> str:
+        value = env.get(name)
+        if not value:
+            raise UsageError(f"{name} is not set; a service is started by a runtime", hint="tracelab up")
+        return value
+
+    return ServiceSettings(
+        service=need("TRACELAB_SERVICE"),
+        instance=need("TRACELAB_INSTANCE"),
+        boot=env.get("TRACELAB_BOOT", "0"),
+        environment=env.get("TRACELAB_ENVIRONMENT", "default"),
+        version=env.get("TRACELAB_VERSION", "0"),
+        edges={
+            key.removeprefix(_EDGE).lower().replace("_", "-"): tuple(u for u in value.split(",") if u)
+            for key, value in env.items()
+            if key.startswith(_EDGE)
+        },
+        service_token=need("TRACELAB_SERVICE_TOKEN"),
+        otlp_http=env.get("TRACELAB_OTLP_HTTP") or None,
+        statsd=env.get("TRACELAB_STATSD") or None,
+        telemetry=env.get("TRACELAB_TELEMETRY", "sdk"),
+        bcrypt_cost=int(env.get("TRACELAB_BCRYPT_COST", "10")),
+        broken=frozenset(w for w in env.get("TRACELAB_TEST_BREAK", "").split(",") if w),
+    )
+
+
+def edge_variable(target: str) -> str:
+    """Return the name of the variable that carries an edge's URLs: ``feed-db`` -> ``TRACELAB_EDGE_FEED_DB``."""
+    return _EDGE + target.upper().replace("-", "_")
+
+
+def passed_to_services() -> dict[str, str]:
+    """Return the variables of this process that a runtime hands on to every service (test switches, bcrypt cost)."""
+    names = ("TRACELAB_TEST_BREAK", "TRACELAB_BCRYPT_COST")
+    return {name: os.environ[name] for name in names if os.environ.get(name)}

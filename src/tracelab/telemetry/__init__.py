@@ -1,0 +1,1 @@
+"""The sending side: the only importer of the OpenTelemetry SDK."""

@@ -1,0 +1,1 @@
+"""Fixtures and contract suites that we ship, and use."""

@@ -1,0 +1,1 @@
+"""Pure functions over spans: trees, shapes, matching. No framework and no I/O."""
