@@ -42,7 +42,8 @@ class Platform:
     statsd: str
     urls: dict[str, str]
     topology: str
-    instances: dict[str, int] = field(default_factory=dict)
+    instances: dict[str, int] = field(default_factory=dict)  # component -> how many
+    addresses: dict[str, str] = field(default_factory=dict)  # feed#1 -> 127.0.0.1:20017
     components: tuple[ComponentState, ...] = ()
     pid: int = 0
     started_ns: int = 0
@@ -117,9 +118,7 @@ def load(home: Path, name: str) -> Platform:
         hint = f"tracelab --name {others[0]} status" if others else "tracelab up"
         raise PlatformDown(f"no platform called {name!r} is up{seen}", hint=hint) from None
     document["folder"] = Path(document["folder"])
-    document["components"] = tuple(
-        ComponentState(**{**c, "pids": tuple(c["pids"])}) for c in document["components"]
-    )
+    document["components"] = tuple(ComponentState(**{**c, "pids": tuple(c["pids"])}) for c in document["components"])
     return Platform(**document)
 
 

@@ -6,6 +6,7 @@
 """
 
 import contextlib
+import fcntl
 import json
 import os
 import platform as host_platform
@@ -164,22 +165,34 @@ class Run:
         except FileNotFoundError:
             return None
 
-    # --- phases --------------------------------------------------------------------------------
+    # --- phases (also written by a fault that joins a Run that another process records) ----------
+
+    @contextlib.contextmanager
+    def _shared_phases(self) -> Iterator[None]:
+        with (self.folder / ".lock").open("w", encoding="utf-8") as lock:
+            fcntl.flock(lock, fcntl.LOCK_EX)
+            document = self.read_json("run.json") or {}
+            self.info.phases = [Phase(**p) for p in document.get("phases", [])]
+            yield
+            self.save()
 
     def begin(self, phase: str, *, at_ns: int | None = None, planned_s: float = 0.0) -> Phase:
         """End the phase that lasts, and begin another."""
         at = now_ns() if at_ns is None else at_ns
-        self.end_phase(at_ns=at)
         begun = Phase(name=phase, start_ns=at, planned_s=planned_s)
-        self.info.phases.append(begun)
-        self.save()
+        with self._shared_phases():
+            self._end(at)
+            self.info.phases.append(begun)
         return begun
 
     def end_phase(self, *, at_ns: int | None = None) -> None:
         """End the phase that lasts, if any."""
+        with self._shared_phases():
+            self._end(now_ns() if at_ns is None else at_ns)
+
+    def _end(self, at_ns: int) -> None:
         if self.info.phases and not self.info.phases[-1].end_ns:
-            self.info.phases[-1].end_ns = now_ns() if at_ns is None else at_ns
-            self.save()
+            self.info.phases[-1].end_ns = at_ns
 
     def phase(self, name: str) -> Phase | None:
         """Return the last phase of a name, or None."""
