@@ -44,6 +44,9 @@ FALLBACK_REASON: Final = "tracelab.fallback.reason"
 BREAKER_STATE: Final = "tracelab.breaker.state"
 POOL_WAIT_MS: Final = "tracelab.pool.wait_ms"
 TIME_ROUNDED: Final = "tracelab.time.rounded"
+UPSTREAM_COMPONENT: Final = "tracelab.upstream.component"  # on the gateway's spans: which component was asked
+UPSTREAM_ADDRESS: Final = "tracelab.upstream.address"  # its instances, in the order in which they were tried
+UPSTREAM_STATUS: Final = "tracelab.upstream.status"  # and what each of them answered
 FAULT_TARGET: Final = "tracelab.fault.target"
 FAULT_KIND: Final = "tracelab.fault.kind"
 

@@ -1,0 +1,339 @@
+"""The gateway's configuration: NGINX, rendered from the topology.
+
+One location per public route template. A ``map`` names the template, so that the access log knows
+the operation also of requests that NGINX refuses before it enters a location (413). Every answer
+that the gateway makes itself is problem+json (RFC 9457) with the trace's id.
+"""
+
+import json
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from http import HTTPStatus
+from pathlib import Path
+
+from tracelab.conventions import HEADER_DEADLINE_MS, HEADER_SERVICE_TOKEN, TOKEN_COOKIE
+from tracelab.errors import InfrastructureError, UsageError
+from tracelab.platform.topology import Component, Kind, Route, Topology
+
+HEALTH = "/health"
+PROBLEM_JSON = "application/problem+json"
+_SAFE = ("GET", "HEAD", "OPTIONS")
+_SPARE_MS = 50  # the gateway gives up this long before its caller would, so that the caller gets an answer
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Limits:
+    """What the gateway lets through.
+
+    `deadline_*_ms` is sent on as ``X-Tracelab-Deadline-Ms``; an upstream that says nothing for as
+    long is given up. `uploads` are the routes whose bodies are streamed and may be large.
+    """
+
+    requests_per_s: int = 50  # per client address
+    burst: int = 100
+    body_bytes: int = 1 << 20
+    upload_bytes: int = 110 << 20
+    uploads: tuple[str, ...] = ("POST /api/media",)
+    deadline_read_ms: int = 1000
+    deadline_write_ms: int = 2000
+    deadline_upload_ms: int = 30_000
+    connect_ms: int = 250
+    retry_after_s: int = 1
+
+
+LIMITS = Limits()
+
+# W3C Trace Context: version 00 has exactly four fields, later ones may have more, ff is invalid, as
+# are ids of zeros only. Named groups become variables of the whole request, so each map has its own.
+_TRACEPARENT = (
+    '"~^(?:00(?=.{{53}}$)|(?!00|ff)[0-9a-f]{{2}})-(?!0{{32}})(?<{name}_trace>[0-9a-f]{{32}})'
+    '-(?!0{{16}})(?<{name}_parent>[0-9a-f]{{16}})-[0-9a-f](?<{name}_flags>[0-9a-f])(?:-.*)?$"'
+)
+# Everything that the collector needs to make the gateway's span (`tracelab.collector.accesslog`).
+_LOG_FIELDS = {
+    "trace_id": "$tl_trace",
+    "span_id": "$tl_span",
+    "parent_id": "$tl_parent",
+    "flags": "$tl_flags",
+    "tracestate": "$tl_state",
+    "baggage": "$http_baggage",
+    "method": "$request_method",
+    "uri": "$uri",
+    "route": "$tl_route",
+    "component": "$tl_component",
+    "status": "$status",
+    "upstream_status": "$upstream_status",
+    "upstream_addr": "$upstream_addr",
+    "upstream_header_time": "$upstream_header_time",
+    "remote_addr": "$remote_addr",
+    "bytes_in": "$request_length",
+    "bytes_out": "$body_bytes_sent",
+}
+# What NGINX can refuse before it has read a path; a named location is of no use there.
+_EARLY = (400, 408, 414, 431, 505)
+_DETAILS = {
+    400: "The request could not be read.",
+    403: "A request that changes something by cookie needs an Origin of this site.",
+    404: "No public route has this path.",
+    405: "The gateway does not serve this method.",
+    408: "The request did not arrive in time.",
+    411: "The request needs a Content-Length.",
+    413: "The body is larger than this route takes.",
+    414: "The path is too long.",
+    429: "Too many requests from this address.",
+    431: "The header fields are too large.",
+    500: "The gateway failed.",
+    503: "No instance of $tl_component answered in time.",
+    505: "Speak HTTP/1.1 or HTTP/1.0.",
+}
+_POLLING = "Only the WebSocket transport is served here; connect with transport=websocket and an Upgrade header."
+
+
+def render(
+    topology: Topology,
+    *,
+    listen: int,
+    upstreams: Mapping[str, Sequence[str]],
+    folder: Path,
+    access_log: Path,
+    run_as_root: bool,
+    limits: Limits = LIMITS,
+) -> str:
+    """Return ``nginx.conf`` for a topology.
+
+    `upstreams` maps each service to the addresses of its instances (``127.0.0.1:20001``), taken
+    from the gateway's edges; `folder` exists, and holds the pid file and all temporary files.
+
+    Raises:
+        UsageError: a service has no address, or two services serve one template.
+        InfrastructureError: a path holds a character that NGINX would interpret.
+    """
+    services = [c for c in topology.of_kind(Kind.SERVICE) if c.websocket or any(r.is_public for r in c.routes)]
+    missing = [c.name for c in services if not upstreams.get(c.name)]
+    if missing:
+        raise UsageError(f"the gateway was given no address of {', '.join(missing)}")
+    templates = _templates(services)
+    lines = [
+        "user root root;" if run_as_root else "",
+        "daemon off;",
+        "worker_processes 1;",
+        "worker_rlimit_nofile 8192;",
+        f"pid {_path(folder / 'nginx.pid')};",
+        "error_log stderr warn;",
+        "events { worker_connections 3072; }",
+        "http {",
+        *(f"    {line}" for line in _http(folder, access_log, limits)),
+        *(f"    {line}" for line in _maps(services, templates, limits)),
+        *(f"    {line}" for line in _upstreams(services, upstreams)),
+        "    server {",
+        *(f"        {line}" for line in _server(listen, limits)),
+        *(f"        {line}" for line in _locations(services, templates, limits)),
+        "    }",
+        "}",
+    ]
+    return "\n".join(line for line in lines if line) + "\n"
+
+
+def _templates(services: Sequence[Component]) -> dict[str, tuple[str, list[Route]]]:
+    """Return template -> (service, routes), in the order in which NGINX must try them."""
+    found: dict[str, tuple[str, list[Route]]] = {}
+    for component in services:
+        for route in component.routes:
+            if not route.is_public:
+                continue
+            owner, routes = found.setdefault(route.template, (component.name, []))
+            if owner != component.name:
+                raise UsageError(f"both {owner} and {component.name} serve {route.template}; one service has a path")
+            routes.append(route)
+    # A literal segment is more specific than a parameter at the same place.
+    return dict(sorted(found.items(), key=lambda item: [s.startswith("{") for s in item[0].split("/")]))
+
+
+def _path(path: Path) -> str:
+    text = str(path)
+    bad = sorted({c for c in text if c in "\"'$\\" or not c.isprintable()})
+    if bad:
+        raise InfrastructureError(
+            f"NGINX cannot use the path {text!r}: it holds {', '.join(map(repr, bad))}",
+            hint="set TRACELAB_HOME to a folder with a plain name",
+        )
+    return f'"{text}"'
+
+
+def _http(folder: Path, access_log: Path, limits: Limits) -> Iterator[str]:
+    for kind in ("client_body", "proxy", "fastcgi", "uwsgi", "scgi"):
+        yield f"{kind}_temp_path {_path(folder / kind)};"
+    fields = ",".join(f'"{key}":"{variable}"' for key, variable in _LOG_FIELDS.items())
+    yield f"""log_format spans escape=json '{{"msec":$msec,"request_time":$request_time,{fields}}}';"""
+    yield f"access_log {_path(access_log)} spans;"
+    yield from (
+        f"default_type {PROBLEM_JSON};",
+        "server_tokens off;",
+        "keepalive_timeout 75s;",
+        "keepalive_requests 100000;",
+        "client_header_timeout 10s;",
+        "client_body_timeout 30s;",
+        "large_client_header_buffers 4 16k;",
+        f"client_max_body_size {limits.body_bytes};",
+        "map_hash_bucket_size 256;",
+        "map_hash_max_size 4096;",
+        # Simulated phones share this machine: their own address is believed from loopback only.
+        "set_real_ip_from 127.0.0.0/8;",
+        "real_ip_header X-Forwarded-For;",
+        f"limit_req_zone $binary_remote_addr zone=addresses:10m rate={limits.requests_per_s}r/s;",
+        f"limit_req zone=addresses burst={limits.burst} nodelay;",
+        "limit_req_status 429;",
+        "limit_req_log_level info;",
+    )
+
+
+def _map(source: str, target: str, entries: Mapping[str, str]) -> Iterator[str]:
+    yield f'map "{source}" ${target} {{'
+    for key, value in entries.items():
+        yield f"    {key} {value};"
+    yield "}"
+
+
+def _maps(
+    services: Sequence[Component], templates: Mapping[str, tuple[str, list[Route]]], limits: Limits
+) -> Iterator[str]:
+    def traced(name: str, part: str, otherwise: str) -> Iterator[str]:
+        pattern = _TRACEPARENT.format(name=name)
+        return _map("$http_traceparent", name, {pattern: part.format(name=name), "default": otherwise})
+
+    yield from traced("tl_trace", "${name}_trace", "$request_id")
+    yield from traced("tl_parent", "${name}_parent", '""')
+    yield from traced("tl_bits", "${name}_flags", "1")
+    yield from traced("tl_state", "$http_tracestate", '""')
+    # Of the flags only sampled (1) and random (2) are defined; others are not passed on.
+    digits = {'"~[048c]"': "00", '"~[159d]"': "01", '"~[26ae]"': "02", '"~[37bf]"': "03"}
+    yield from _map("$tl_bits", "tl_flags", digits)
+    yield from _map("$request_id", "tl_span", {'"~(?<tl_half>[0-9a-f]{16})$"': "$tl_half"})
+
+    routes = {(f'"{t}"' if "{" not in t else f'"~{rs[0].pattern}"'): f'"{t}"' for t, (_, rs) in templates.items()}
+    owners = {f'"{t}"': owner for t, (owner, _) in templates.items()}
+    for component in services:
+        if component.websocket:
+            prefix = component.websocket.replace(".", "\\.")
+            routes[f'"~^{prefix}"'] = f'"{component.websocket}"'
+            owners[f'"{component.websocket}"'] = component.name
+    yield from _map("$uri", "tl_route", {**routes, "default": '""'})
+    yield from _map("$tl_route", "tl_component", {**owners, "default": '""'})
+    deadlines = {f'"{name}"': str(limits.deadline_upload_ms) for name in limits.uploads}
+    deadlines[f'"~^({"|".join(_SAFE)}) "'] = str(limits.deadline_read_ms)
+    yield from _map(
+        "$request_method $tl_route", "tl_deadline_ms", {**deadlines, "default": str(limits.deadline_write_ms)}
+    )
+
+    cookie = f"$cookie_{TOKEN_COOKIE}"
+    yield from _map(cookie, "tl_bearer", {'""': '""', "default": f'"Bearer {cookie}"'})
+    yield from _map("$http_authorization", "tl_authorization", {'""': "$tl_bearer", "default": "$http_authorization"})
+    # Forgery from another site: the browser adds the cookie, but it cannot lie about the Origin.
+    same_site = r'"~*^https?://(?<tl_site>\[[0-9a-f:]+\]|[^/:\s]+)(:\d+)? \k<tl_site>(:\d+)?$"'
+    yield from _map("$http_origin $http_host", "tl_is_same_site", {same_site: "1", "default": "0"})
+    yield from _map(f"$http_authorization|{cookie}", "tl_is_by_cookie", {r'"~^\|."': "1", "default": "0"})
+    unsafe = {'"~*:websocket$"': "1", f'"~^({"|".join(_SAFE)}):"': "0", "default": "1"}
+    yield from _map("$request_method:$http_upgrade", "tl_is_unsafe", unsafe)
+    yield from _map("$tl_is_by_cookie$tl_is_unsafe$tl_is_same_site", "tl_is_forged", {'"110"': "1", "default": "0"})
+    yield from _map(
+        "$http_upgrade:$arg_transport", "tl_is_polling", {'"~*^websocket:(websocket)?$"': "0", "default": "1"}
+    )
+
+
+def _upstreams(services: Sequence[Component], upstreams: Mapping[str, Sequence[str]]) -> Iterator[str]:
+    for component in services:
+        yield f"upstream {component.name} {{"
+        for address in upstreams[component.name]:
+            yield f"    server {address} max_fails=1 fail_timeout=1s;"
+        yield "    keepalive 64;"
+        # Shorter than the services' own (5 s), so that no POST is sent into a connection that they close.
+        yield "    keepalive_timeout 4s;"
+        yield "}"
+
+
+def _headers(*, upgrade: bool = False) -> Iterator[str]:
+    """Yield the header fields for upstreams; a location that sets one inherits none."""
+    sent = {
+        "Host": "$http_host",
+        "Connection": "upgrade" if upgrade else '""',
+        "Authorization": "$tl_authorization",
+        "X-Forwarded-For": "$remote_addr",
+        "X-Forwarded-Proto": "$scheme",
+        "X-Forwarded-Host": "$http_host",
+        "traceparent": '"00-$tl_trace-$tl_span-$tl_flags"',
+        "tracestate": "$tl_state",
+        HEADER_SERVICE_TOKEN: '""',  # the platform's inner secret never comes from outside
+        HEADER_DEADLINE_MS: '""' if upgrade else "$tl_deadline_ms",
+    }
+    if upgrade:
+        sent["Upgrade"] = "$http_upgrade"
+    for name, value in sent.items():
+        yield f"proxy_set_header {name} {value};"
+
+
+def _problem(status: int, detail: str) -> str:
+    body = json.dumps(
+        {
+            "type": "about:blank",
+            "title": HTTPStatus(status).phrase,
+            "status": status,
+            "detail": detail,
+            "trace_id": "$tl_trace",
+        }
+    )
+    return f"return {status} '{body}';"
+
+
+def _server(listen: int, limits: Limits) -> Iterator[str]:
+    yield f"listen 127.0.0.1:{listen};"
+    yield from _headers()
+    yield from (
+        "proxy_http_version 1.1;",
+        f"proxy_connect_timeout {limits.connect_ms}ms;",
+        f"proxy_read_timeout {limits.deadline_read_ms - _SPARE_MS}ms;",
+        f"proxy_send_timeout {limits.deadline_write_ms}ms;",
+        # NGINX itself repeats nothing that is not idempotent once it was sent.
+        "proxy_next_upstream error timeout;",
+        "proxy_next_upstream_tries 2;",
+        f"proxy_next_upstream_timeout {2 * limits.connect_ms}ms;",
+        "proxy_max_temp_file_size 0;",
+        "if ($tl_is_forged) { return 403; }",
+        f"""location = {HEALTH} {{ access_log off; default_type application/json; return 200 '{{"status":"ok"}}'; }}""",
+        f"location / {{ {_problem(404, _DETAILS[404])} }}",
+    )
+    for status in _EARLY:
+        yield f"error_page {status} /_gateway/{status};"
+        yield f"location = /_gateway/{status} {{ internal; {_problem(status, _DETAILS[status])} }}"
+    yield "error_page 494 =431 /_gateway/431;"
+    for status in sorted(set(_DETAILS) - set(_EARLY)):
+        retry = f"add_header Retry-After {limits.retry_after_s} always; " if status in (429, 503) else ""
+        yield f"location @{status} {{ {retry}{_problem(status, _DETAILS[status])} }}"
+        if status != HTTPStatus.SERVICE_UNAVAILABLE:
+            yield f"error_page {status} @{status};"
+    yield "error_page 502 503 504 =503 @503;"
+
+
+def _locations(
+    services: Sequence[Component], templates: Mapping[str, tuple[str, list[Route]]], limits: Limits
+) -> Iterator[str]:
+    for template, (owner, routes) in templates.items():
+        match = f"= {template}" if "{" not in template else f'~ "{routes[0].pattern}"'
+        yield f"location {match} {{"
+        yield f"    proxy_pass http://{owner};"
+        if any(str(r) in limits.uploads for r in routes):
+            yield f"    client_max_body_size {limits.upload_bytes};"
+            yield "    proxy_request_buffering off;"
+            yield f"    proxy_read_timeout {limits.deadline_upload_ms - _SPARE_MS}ms;"
+            yield f"    proxy_send_timeout {limits.deadline_upload_ms}ms;"
+        elif any(r.method not in _SAFE for r in routes):
+            yield f"    proxy_read_timeout {limits.deadline_write_ms - _SPARE_MS}ms;"
+        yield "}"
+    for component in services:
+        if component.websocket:
+            yield f"location ^~ {component.websocket} {{"
+            yield f"    if ($tl_is_polling) {{ {_problem(400, _POLLING)} }}"
+            yield f"    proxy_pass http://{component.name};"
+            yield from (f"    {line}" for line in _headers(upgrade=True))
+            yield "    proxy_read_timeout 90s;"  # Socket.IO pings every 25 s
+            yield "    proxy_send_timeout 90s;"
+            yield "}"
