@@ -1,1 +1,1 @@
-"""The feed service."""
+"""Posts, likes and timelines: a cached first page, and one database read behind a miss."""

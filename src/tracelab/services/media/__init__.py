@@ -1,1 +1,1 @@
-"""The media service."""
+"""Images: streamed upload, thumbnails, serving with ranges, URLs in batches."""

@@ -1,1 +1,1 @@
-"""The messaging service."""
+"""Messages over Socket.IO: stored, published, and pushed by every instance to its own sockets."""

@@ -1,0 +1,178 @@
+"""The object store behind the blocking `minio` client, in a few threads, one client span per S3 call."""
+
+import asyncio
+import json
+import shutil
+from collections.abc import AsyncIterator, Callable
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import asdict
+from functools import partial
+from typing import Any, BinaryIO, Final, TypeVar
+from urllib.parse import urlsplit
+
+import urllib3
+from minio import Minio
+from minio.error import MinioException, S3Error
+
+from tracelab.services.media.domain import (
+    Content,
+    MediaMissing,
+    Medium,
+    RangeUnsatisfiable,
+    Span,
+    Status,
+    StoreUnavailable,
+)
+from tracelab.telemetry.tracing import client_span
+
+_Result = TypeVar("_Result")
+_CHUNK_BYTES: Final = 256 * 1024
+_PART_BYTES: Final = 5 * 1024 * 1024  # S3's smallest part: what one upload holds in memory
+_CONNECT_S: Final = 1.0
+_READ_S: Final = 10.0
+_THREADS: Final = 8
+_ABSENT: Final = frozenset({"NoSuchKey", "NoSuchBucket", "NoSuchObject"})
+
+
+class JsonCatalogue:
+    """Metadata as JSON."""
+
+    def dump(self, medium: Medium) -> bytes:
+        """Return one JSON document."""
+        return json.dumps(asdict(medium)).encode()
+
+    def load(self, data: bytes) -> Medium:
+        """Read one JSON document."""
+        document = json.loads(data)
+        return Medium(**{**document, "status": Status(document["status"])})
+
+
+class S3Store:
+    """Implements `ObjectStore` over one bucket.
+
+    `url` reads ``http://ACCESS:SECRET@HOST:PORT/BUCKET``. Nothing is retried here: a store that is
+    down is said to be down at once.
+    """
+
+    def __init__(self, url: str, *, target: str) -> None:
+        parts = urlsplit(url)
+        self._bucket = parts.path.strip("/") or "media"
+        self._target = target
+        self._pool = ThreadPoolExecutor(_THREADS, thread_name_prefix="s3")
+        self._client = Minio(
+            f"{parts.hostname}:{parts.port}",
+            access_key=parts.username,
+            secret_key=parts.password,
+            secure=parts.scheme == "https",
+            region="us-east-1",  # stated, or the client asks for it before its first call
+            http_client=urllib3.PoolManager(
+                maxsize=_THREADS * 2, retries=False, timeout=urllib3.Timeout(connect=_CONNECT_S, read=_READ_S)
+            ),
+        )
+
+    async def prepare(self) -> None:
+        """Create the bucket if it is absent; raise `StoreUnavailable`."""
+        await self._threaded(self._make_bucket)
+
+    async def check(self) -> None:
+        """Ask the store whether it answers; raise `StoreUnavailable`."""
+        if not await self._threaded(partial(self._client.bucket_exists, self._bucket)):
+            raise StoreUnavailable(f"bucket {self._bucket!r} is gone")
+
+    async def put(self, name: str, data: BinaryIO, size_bytes: int, content_type: str) -> None:
+        """Store an object, in parts when it is large; raise `StoreUnavailable`."""
+        await self._call(
+            "PUT",
+            partial(
+                self._client.put_object,
+                self._bucket,
+                name,
+                data,
+                size_bytes,
+                content_type=content_type,
+                part_size=_PART_BYTES,
+                num_parallel_uploads=1,
+            ),
+        )
+
+    async def get(self, name: str) -> bytes:
+        """Return a small object; raise `MediaMissing` or `StoreUnavailable`."""
+        return await self._call("GET", partial(self._read, name))
+
+    async def fetch(self, name: str, into: BinaryIO) -> None:
+        """Copy an object into a file; raise `MediaMissing` or `StoreUnavailable`."""
+        await self._call("GET", partial(self._copy, name, into))
+
+    async def open(self, name: str, span: Span | None) -> Content:
+        """Open an object: its first chunk is read with the call, the rest as the client takes it."""
+        response, first = await self._call("GET", partial(self._begin, name, span))
+        return Content(
+            chunks=self._chunks(response, first),
+            content_type=response.headers.get("content-type", "application/octet-stream"),
+            size_bytes=int(response.headers["content-length"]),
+            content_range=response.headers.get("content-range"),
+        )
+
+    def close(self) -> None:
+        """Let the threads end."""
+        self._pool.shutdown(wait=False, cancel_futures=True)
+
+    async def _chunks(self, response: Any, first: bytes) -> AsyncIterator[bytes]:
+        try:
+            chunk = first
+            while chunk:
+                yield chunk
+                if len(chunk) < _CHUNK_BYTES:
+                    break
+                chunk = await self._threaded(partial(response.read, _CHUNK_BYTES))
+        finally:
+            response.close()
+            response.release_conn()
+
+    def _begin(self, name: str, span: Span | None) -> tuple[Any, bytes]:
+        headers: dict[str, str | list[str] | tuple[str]] = {}
+        if span is not None:
+            wanted = (
+                f"-{span.suffix}"
+                if span.suffix is not None
+                else f"{span.first}-{'' if span.last is None else span.last}"
+            )
+            headers["Range"] = f"bytes={wanted}"
+        response = self._client.get_object(self._bucket, name, request_headers=headers)
+        return response, response.read(_CHUNK_BYTES)
+
+    def _read(self, name: str) -> bytes:
+        response = self._client.get_object(self._bucket, name)
+        try:
+            return response.read()
+        finally:
+            response.close()
+            response.release_conn()
+
+    def _copy(self, name: str, into: BinaryIO) -> None:
+        response = self._client.get_object(self._bucket, name)
+        try:
+            shutil.copyfileobj(response, into, _CHUNK_BYTES)
+        finally:
+            response.close()
+            response.release_conn()
+
+    def _make_bucket(self) -> None:
+        if not self._client.bucket_exists(self._bucket):
+            self._client.make_bucket(self._bucket)
+
+    async def _call(self, method: str, call: Callable[[], _Result]) -> _Result:
+        with client_span(f"{method} object", target=self._target):
+            return await self._threaded(call)
+
+    async def _threaded(self, call: Callable[[], _Result]) -> _Result:
+        try:
+            return await asyncio.get_running_loop().run_in_executor(self._pool, call)
+        except S3Error as error:
+            if error.code in _ABSENT:
+                raise MediaMissing("there is no such medium") from error
+            if error.code == "InvalidRange":
+                raise RangeUnsatisfiable("the range lies past the end") from error
+            raise StoreUnavailable(f"the object store refused: {error.code}") from error
+        except (MinioException, urllib3.exceptions.HTTPError, OSError) as error:
+            raise StoreUnavailable(f"the object store does not answer: {type(error).__name__}") from error
