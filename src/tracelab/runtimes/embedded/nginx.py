@@ -1,0 +1,72 @@
+"""The gateway: NGINX on a socket that it inherits, with the configuration rendered from the topology."""
+
+import os
+import signal
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Final
+
+from tracelab.platform import gateway
+from tracelab.platform.topology import Topology
+from tracelab.runtimes.embedded import probe
+from tracelab.runtimes.embedded.ports import Ports
+from tracelab.runtimes.embedded.process import Launcher, Process
+
+
+class Nginx:
+    """A recipe for one gateway."""
+
+    asks_to_end: Final = signal.SIGTERM
+    kills: Final = signal.SIGKILL
+
+    def __init__(
+        self,
+        *,
+        binary: Path,
+        instance: str,
+        topology: Topology,
+        upstreams: Mapping[str, Sequence[str]],
+        folder: Path,
+        access_log: Path,
+        log: Path,
+        ports: Ports,
+        launcher: Launcher,
+    ) -> None:
+        self._binary = binary
+        self._instance = instance
+        self._topology = topology
+        self._upstreams = upstreams
+        self._folder = folder
+        self._access_log = access_log
+        self._log = log
+        self._ports = ports
+        self._launcher = launcher
+
+    async def start(self) -> Process:
+        """Render the configuration and start NGINX on a listening socket of ours."""
+        self._folder.mkdir(parents=True, exist_ok=True)
+        configuration = self._folder / "nginx.conf"
+        configuration.write_text(
+            gateway.render(
+                self._topology,
+                listen=self._ports[self._instance],
+                upstreams=self._upstreams,
+                folder=self._folder,
+                access_log=self._access_log,
+                run_as_root=os.geteuid() == 0,
+            ),
+            encoding="utf-8",
+        )
+        listener = await self._ports.listen_again(self._instance)
+        with listener:
+            return self._launcher.start(
+                [str(self._binary), "-e", "stderr", "-p", f"{self._folder}/", "-c", str(configuration)],
+                log=self._log,
+                cwd=self._folder,
+                env={"PATH": os.environ.get("PATH", "/usr/bin:/bin"), "NGINX": f"{listener.fileno()};"},
+                pass_fds=[listener.fileno()],
+            )
+
+    async def why_not_ready(self, process: Process) -> str | None:  # noqa: ARG002 -- the recipe's signature
+        """Ask the gateway's own health path."""
+        return await probe.http(self._ports[self._instance], gateway.HEALTH)

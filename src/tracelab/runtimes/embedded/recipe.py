@@ -1,0 +1,24 @@
+"""What a kind of component must be able to say: how it starts, whether it is ready, how it ends."""
+
+import signal
+from typing import Protocol
+
+from tracelab.runtimes.embedded.process import Process
+
+
+class Recipe(Protocol):
+    """One instance of a component, as the supervisor starts, asks and ends it."""
+
+    @property
+    def asks_to_end(self) -> signal.Signals:
+        """Return the signal that `down` sends, and a graceful kill."""
+
+    @property
+    def kills(self) -> signal.Signals:
+        """Return the signal that a kill sends."""
+
+    async def start(self) -> Process:
+        """Start it anew; on the same port as before."""
+
+    async def why_not_ready(self, process: Process) -> str | None:
+        """Ask the real thing; None when it is ready."""

@@ -1,0 +1,444 @@
+"""The process that owns a platform and outlives the command that booted it.
+
+Started by `Embedded.up` as ``python -m tracelab.runtimes.embedded.supervisor CHANNEL LOCK`` (two
+descriptors). It reads a `Job` from the channel, tells what happens while it boots, and waits for the
+word ``commit``: if the channel ends before that, whoever asked is gone, and everything is torn down.
+"""
+
+import asyncio
+import contextlib
+import errno
+import json
+import os
+import shutil
+import signal
+import socket
+import sys
+import traceback
+from collections.abc import AsyncIterator, Mapping
+from dataclasses import asdict
+from typing import Any
+
+from tracelab.clock import now_ns
+from tracelab.errors import InfrastructureError, TracelabError
+from tracelab.platform.handle import ComponentState, Platform, platform_folder
+from tracelab.platform.topology import Kind
+from tracelab.runtimes.embedded import job as jobs
+from tracelab.runtimes.embedded import lock, plan, wiring
+from tracelab.runtimes.embedded.control import Control
+from tracelab.runtimes.embedded.holds import Holds
+from tracelab.runtimes.embedded.logs import last_lines, rotate_by_copy, rotate_by_rename
+from tracelab.runtimes.embedded.member import Member
+from tracelab.runtimes.embedded.nursery import Nursery
+from tracelab.runtimes.embedded.process import Launcher, Process, descendants, pss_bytes
+
+_GRACE_S = 5.0
+_LOG_LIMIT_BYTES = 10 << 20
+_ACCESS_LOG_LIMIT_BYTES = 64 << 20
+_ROTATION_S = 5.0
+
+
+class Supervisor:
+    """Boots one platform, keeps it running, answers its control door, and takes it down."""
+
+    def __init__(self, job: jobs.Job, *, channel: socket.socket, lock_descriptor: int) -> None:
+        self._job = job
+        self._name = job.options.name
+        self._lock = lock_descriptor
+        self._channel = channel
+        home = job.options.home
+        self._site = plan.Site(folder=platform_folder(home, self._name), cache=home / "cache")
+        self._launcher = Launcher(-1)
+        self._nursery = Nursery(
+            self._launcher,
+            folder=self._site.folder,
+            log=self._site.log("zygote"),
+            modules=[c.app.partition(":")[0] for c in job.topology.components if c.app],
+        )
+        self._watchdog: Process | None = None
+        self._members: list[Member] = []
+        self._holds = Holds(lambda: self._members)
+        self._tasks: set[asyncio.Task[Any]] = set()
+        self._stop = asyncio.Event()
+        self._failed: asyncio.Future[TracelabError] = asyncio.get_running_loop().create_future()
+        self._is_committed = False
+        self._is_ending = False
+        self._keep_data = False
+        self._has_kept_data = (self._site.data / "kept").exists()
+        self._watchdog_restarts = 0
+        self._platform: Platform | None = None
+
+    # --- life ------------------------------------------------------------------------------------
+
+    async def run(self) -> None:
+        """Boot, serve until told to stop, and leave nothing."""
+        loop = asyncio.get_running_loop()
+        loop.add_signal_handler(signal.SIGCHLD, self._launcher.reap)
+        for number in (signal.SIGTERM, signal.SIGINT):
+            loop.add_signal_handler(number, self._stop.set)
+        control: Control | None = None
+        reader, writer = await asyncio.open_connection(sock=self._channel)
+        self._voice: asyncio.StreamWriter | None = writer
+        failure: TracelabError | None = None
+        try:
+            secrets_ = await self._boot(reader)
+            control = Control(self, secrets_.control_token)
+            await self._commit(reader, secrets_, await control.start())
+            self._background()
+            await self._stop.wait()
+        except TracelabError as cause:
+            failure = cause
+        except OSError as cause:
+            failure = _explain(cause)
+        finally:
+            if not self._is_ending:
+                async for _ in self.down(keep_data=self._has_kept_data and not self._is_committed):
+                    pass
+            if control is not None:
+                control.close()
+            if failure is not None:
+                self._tell({"event": "failed", "message": failure.message, "hint": failure.hint})
+            with contextlib.suppress(OSError):
+                writer.close()
+                await writer.wait_closed()
+
+    async def _boot(self, reader: asyncio.StreamReader) -> wiring.Secrets:
+        """Start everything at once and wait until all of it is ready.
+
+        Raises:
+            InfrastructureError: a component failed or was late, or whoever asked is gone.
+        """
+        self._start_watchdog()
+        self._nursery.start()  # its imports are the longest step
+        self._tell({"event": "state", "component": "zygote", "state": "starting"})
+        topology, options = self._job.topology, self._job.options
+        ports = plan.reserve(topology, options.ports)
+        self._site.data.mkdir(exist_ok=True)
+        secrets_ = wiring.load_secrets(self._site.data / "secrets.json", topology)
+        self._wiring = wiring.Wiring(
+            topology=topology, ports=ports, secrets=secrets_, name=self._name, telemetry=options.telemetry
+        )
+        self._planner = plan.Planner(
+            wiring=self._wiring, site=self._site, launcher=self._launcher, nursery=self._nursery
+        )
+        self._members = self._planner.members()
+        for member in self._members:
+            self._spawn(member.keep(self._on_state))
+        self._spawn(self._mind_zygote())
+        self._spawn(self._mind_watchdog())
+        ready = asyncio.gather(*(m.is_ready.wait() for m in self._members))
+        listening = asyncio.create_task(reader.readline())
+        stopping = asyncio.create_task(self._stop.wait())
+        try:
+            watched: set[asyncio.Future[Any]] = {ready, self._failed, listening, stopping}
+            done, _ = await asyncio.wait(
+                watched,
+                timeout=options.timeout_s,
+                return_when=asyncio.FIRST_COMPLETED,
+            )
+        finally:
+            for each in (ready, listening, stopping):
+                each.cancel()
+        with contextlib.suppress(asyncio.CancelledError):
+            if ready in done:
+                await ready
+                return secrets_
+        if self._failed.done():
+            raise self._failed.result()
+        if done:
+            raise InfrastructureError("the command that asked for this platform is gone", hint="tracelab up")
+        raise self._late(options.timeout_s)
+
+    def _late(self, timeout_s: float) -> InfrastructureError:
+        late = [m for m in self._members if not m.is_ready.is_set()]
+        if not self._nursery.ready.done():
+            lines = last_lines(self._site.log("zygote"), 3)
+            said = f"the zygote has not loaded its modules yet ({' | '.join(lines)})"
+        else:
+            said = f"{late[0].instance}: {late[0].why or 'no answer'}"
+        others = f" (and {len(late) - 1} more)" if len(late) > 1 else ""
+        return InfrastructureError(
+            f"{late[0].instance}{others} was not ready after {timeout_s:g} s; {said}" + _quote(late[0].last_words()),
+            hint="tracelab up",
+        )
+
+    async def _commit(self, reader: asyncio.StreamReader, secrets_: wiring.Secrets, control: str) -> None:
+        """Offer the platform; it is up once whoever asked has said so."""
+        self._tell({"event": "ready"})
+        line = await reader.readline()
+        if not line:
+            raise InfrastructureError("the command that asked for this platform is gone", hint="tracelab up")
+        self._platform = self._handle(json.loads(line)["boot_s"], secrets_, control)
+        self._platform.save()
+        self._is_committed = True
+        self._tell({"event": "committed"})
+        if self._voice is not None:
+            self._voice.close()
+            self._voice = None
+
+    def _handle(self, boot_s: float, secrets_: wiring.Secrets, control: str) -> Platform:
+        wires, topology = self._wiring, self._job.topology
+        urls = {}
+        gateways = topology.of_kind(Kind.GATEWAY)
+        gateway = f"http://{wires.address(gateways[0].instance_ids[0])}" if gateways else ""
+        if gateway:
+            urls["gateway"] = gateway
+        collector = wires.collector
+        if collector:
+            urls["otlp_http"] = collector
+            urls["otlp_grpc"] = f"http://{wires.address(plan.OTLP_GRPC)}"
+            urls["metrics"] = f"{collector}/metrics"
+        return Platform(
+            name=self._name,
+            runtime="embedded",
+            folder=self._site.folder,
+            state="healthy",
+            boot_s=boot_s,
+            gateway=gateway,
+            collector=collector or "",
+            statsd=wires.statsd or "",
+            urls=urls,
+            topology=topology.digest(),
+            instances={m.instance: m.port for m in self._members},
+            components=self._components({m: m.state for m in self._members}),
+            pid=os.getpid(),
+            started_ns=now_ns(),
+            control=control,
+            control_token=secrets_.control_token,
+            service_token=secrets_.service_token,
+        )
+
+    def _background(self) -> None:
+        if self._planner.clusters is not None:
+            databases = sum(m.kind == Kind.DATABASE for m in self._members)
+            self._spawn(self._make_spares(databases))
+        self._spawn(self._rotate())
+
+    async def _make_spares(self, count: int) -> None:
+        if self._planner.clusters is not None:
+            with contextlib.suppress(TracelabError, OSError):  # a full disk, say: the next boot copies, and says so
+                await self._planner.clusters.make_spares(count)
+
+    async def _rotate(self) -> None:
+        while True:
+            await asyncio.sleep(_ROTATION_S)
+            with contextlib.suppress(OSError):
+                for log in self._site.logs.glob("*.log"):
+                    rotate_by_copy(log, limit_bytes=_LOG_LIMIT_BYTES)
+                if rotate_by_rename(self._site.access_log, limit_bytes=_ACCESS_LOG_LIMIT_BYTES):
+                    for member in self._members:
+                        if member.kind == Kind.GATEWAY and member.process is not None:
+                            member.process.send(signal.SIGUSR1)
+
+    # --- what watches ----------------------------------------------------------------------------
+
+    def _start_watchdog(self) -> None:
+        reader, writer = os.pipe()
+        os.set_blocking(writer, True)
+        previous, self._launcher.life = self._launcher.life, writer
+        try:
+            # It is not registered with itself, and must outlive us: so not by the launcher.
+            self._watchdog = self._launcher.start_unwatched(
+                [sys.executable, "-m", "tracelab.runtimes.embedded.watchdog"],
+                log=self._site.log("watchdog"),
+                cwd=self._site.folder,
+                env=dict(os.environ),
+                pass_fds=[self._lock],
+                stdin=reader,
+            )
+        finally:
+            os.close(reader)
+            if previous >= 0:
+                os.close(previous)
+        self._launcher.register_again(writer)
+
+    async def _mind_watchdog(self) -> None:
+        while self._watchdog is not None:
+            await asyncio.shield(self._watchdog.exited)
+            sys.stderr.write("the watchdog died; starting another\n")
+            self._watchdog_restarts += 1
+            await asyncio.sleep(0.2)
+            self._start_watchdog()
+
+    async def _mind_zygote(self) -> None:
+        while self._nursery.process is not None:
+            await asyncio.shield(self._nursery.process.exited)
+            if not self._is_committed:
+                self._fail("the zygote died while booting" + _quote(last_lines(self._site.log("zygote"), 8)))
+                return
+            self._nursery.restarts += 1
+            await asyncio.sleep(0.2)
+            self._nursery.start()
+
+    def _on_state(self, member: Member) -> None:
+        self._tell({"event": "state", "component": member.instance, "state": member.state, "detail": member.why})
+        if member.state == "down" and not self._is_committed:
+            self._fail(f"{member.instance} did not start: {member.why}" + _quote(member.last_words()))
+
+    def _fail(self, message: str) -> None:
+        if not self._failed.done():
+            self._failed.set_result(_with_disk(message, self._site))
+
+    def _spawn(self, coroutine: Any) -> None:
+        task: asyncio.Task[Any] = asyncio.create_task(coroutine)
+        self._tasks.add(task)
+        task.add_done_callback(self._ended)
+
+    def _ended(self, task: asyncio.Task[Any]) -> None:
+        self._tasks.discard(task)
+        if not task.cancelled() and task.exception() is not None:
+            traceback.print_exception(task.exception())
+            self._fail(f"the supervisor failed: {task.exception()!r}")
+
+    def _tell(self, document: dict[str, Any]) -> None:
+        if self._voice is not None:
+            self._voice.write(json.dumps(document).encode() + b"\n")
+
+    # --- what can be asked (control.Commands) ------------------------------------------------------
+
+    async def status(self) -> dict[str, Any]:
+        """Ask every component how it is, and weigh the memory of all."""
+        states = dict(zip(self._members, await asyncio.gather(*(m.look() for m in self._members)), strict=True))
+        components = self._components(states)
+        is_whole = all(c.state == "healthy" for c in components)
+        return {"state": "healthy" if is_whole else "degraded", "components": [asdict(c) for c in components]}
+
+    def _components(self, states: Mapping[Member, str]) -> tuple[ComponentState, ...]:
+        found = []
+        for component in self._job.topology.components:
+            members = [m for m in self._members if m.name == component.name]
+            alive = [m.process.pid for m in members if m.process is not None and not m.process.exited.done()]
+            seen = {states[m] for m in members}
+            state = seen.pop() if len(seen) == 1 else "degraded"
+            pids = [*alive, *descendants(alive)]
+            found.append(
+                ComponentState(
+                    name=component.name,
+                    kind=component.kind.value,
+                    state=state,
+                    pids=tuple(pids),
+                    port=members[0].port,
+                    restarts=sum(m.restarts for m in members),
+                    pss_bytes=pss_bytes(pids),
+                )
+            )
+        own = (
+            ("supervisor", os.getpid(), True, 0),
+            ("watchdog", *_pid(self._watchdog), self._watchdog_restarts),
+            ("zygote", *_pid(self._nursery.process), self._nursery.restarts),
+        )
+        for name, pid, is_up, restarts in own:
+            found.append(
+                ComponentState(
+                    name=name,
+                    kind="runtime",
+                    state="healthy" if is_up else "down",
+                    pids=(pid,) if is_up else (),
+                    restarts=restarts,
+                    pss_bytes=pss_bytes([pid]) if is_up else None,
+                )
+            )
+        return tuple(found)
+
+    async def kill(self, request: Mapping[str, Any]) -> dict[str, Any]:
+        """Kill instances and hold their restart."""
+        return await self._holds.kill(
+            request["instances"],
+            fault_id=str(request["fault_id"]),
+            ttl_s=float(request["ttl_s"]),
+            gracefully=bool(request["gracefully"]),
+        )
+
+    async def heal(self, fault_id: str) -> dict[str, Any] | None:
+        """Release a fault."""
+        return await self._holds.heal(fault_id)
+
+    async def down(self, *, keep_data: bool) -> AsyncIterator[dict[str, Any]]:
+        """Stop everything, those first that others do not need; remove the folder and the lock."""
+        if self._is_ending:
+            return
+        self._is_ending = True
+        tasks = list(self._tasks)
+        for task in tasks:
+            task.cancel()
+        if tasks:
+            await asyncio.wait(tasks, timeout=_GRACE_S)
+        front = [m for m in self._members if m.kind in (Kind.GATEWAY, Kind.SERVICE)]
+        for group in (front, [m for m in self._members if m not in front]):
+            ends = [asyncio.create_task(m.end(grace_s=_GRACE_S)) for m in group]
+            if ends:
+                await asyncio.wait(ends)
+            for member in group:
+                yield {"component": member.instance, "state": "stopped"}
+        await self._nursery.stop()
+        await self._launcher.end_all(timeout_s=_GRACE_S)
+        if hasattr(self, "_wiring"):
+            self._wiring.ports.close()
+        os.close(self._launcher.life)
+        if self._watchdog is not None:
+            await self._watchdog.gone(_GRACE_S)
+        clean(self._site, keep_data=keep_data)
+        lock.remove(self._lock, lock.path_of(self._site.folder))
+        yield {"component": "platform", "state": "stopped"}
+        self._stop.set()
+
+
+def clean(site: plan.Site, *, keep_data: bool) -> None:
+    """Remove a platform's folder; with `keep_data`, all but its databases and objects, which the next `up` uses."""
+    if not keep_data:
+        shutil.rmtree(site.folder, ignore_errors=True)
+        return
+    for path in site.folder.iterdir():
+        if path == site.data:
+            continue
+        if path.is_dir():
+            shutil.rmtree(path, ignore_errors=True)
+        else:
+            path.unlink(missing_ok=True)
+    shutil.rmtree(site.data / "valkey", ignore_errors=True)
+    (site.data / "kept").touch()
+
+
+def _pid(process: Process | None) -> tuple[int, bool]:
+    return (process.pid, not process.exited.done()) if process is not None else (0, False)
+
+
+def _quote(lines: list[str]) -> str:
+    return "".join(f"\n  | {line}" for line in lines)
+
+
+def _with_disk(message: str, site: plan.Site) -> InfrastructureError:
+    if "No space left on device" in message or os.strerror(errno.ENOSPC) in message:
+        return InfrastructureError(
+            f"the disk of {site.folder} is full; {message}", hint="free some space, or set TRACELAB_HOME"
+        )
+    return InfrastructureError(message, hint="tracelab up")
+
+
+def _explain(cause: OSError) -> InfrastructureError:
+    if cause.errno == errno.ENOSPC:
+        return InfrastructureError(f"the disk is full: {cause}", hint="free some space, or set TRACELAB_HOME")
+    return InfrastructureError(f"the platform cannot be booted: {cause}", hint="tracelab up")
+
+
+def main() -> None:
+    """Read the job and run it."""
+    channel, lock_descriptor = socket.socket(fileno=int(sys.argv[1])), int(sys.argv[2])
+    for descriptor in (channel.fileno(), lock_descriptor):
+        os.set_inheritable(descriptor, False)
+    signal.signal(signal.SIGHUP, signal.SIG_IGN)
+    line = b""
+    while not line.endswith(b"\n"):
+        part = channel.recv(65536)
+        if not part:
+            return
+        line += part
+
+    async def run() -> None:
+        await Supervisor(jobs.read(line), channel=channel, lock_descriptor=lock_descriptor).run()
+
+    asyncio.run(run())
+
+
+if __name__ == "__main__":
+    main()

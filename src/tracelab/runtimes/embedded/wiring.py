@@ -1,0 +1,123 @@
+"""Who reaches whom, and by which secret: one list of URLs per edge, derived from the topology."""
+
+import json
+import os
+import secrets
+from dataclasses import asdict, dataclass
+from pathlib import Path
+
+import tracelab
+from tracelab import settings
+from tracelab.platform.topology import Component, Kind, Protocol, Topology
+from tracelab.runtimes.embedded.ports import Ports
+from tracelab.runtimes.embedded.postgres import role
+
+HOST = "127.0.0.1"
+BUCKET = "media"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Secrets:
+    """The passwords of one platform; `stores` by component."""
+
+    service_token: str
+    control_token: str
+    superuser: str
+    access_key: str
+    secret_key: str
+    stores: dict[str, str]
+
+
+def make_secrets(topology: Topology) -> Secrets:
+    """Return new secrets for a platform."""
+    stores = topology.of_kind(Kind.DATABASE, Kind.CACHE)
+    return Secrets(
+        service_token=secrets.token_hex(24),
+        control_token=secrets.token_hex(24),
+        superuser=secrets.token_hex(24),
+        access_key=secrets.token_hex(10),
+        secret_key=secrets.token_hex(20),
+        stores={c.name: secrets.token_hex(16) for c in stores},
+    )
+
+
+def load_secrets(path: Path, topology: Topology) -> Secrets:
+    """Return the secrets that databases were kept with, else new ones, which are written for the next time."""
+    fresh = make_secrets(topology)
+    if path.exists():
+        kept = json.loads(path.read_text(encoding="utf-8"))
+        fresh = Secrets(**{**asdict(fresh), **kept, "stores": {**fresh.stores, **kept["stores"]}})
+    descriptor = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600)
+    with os.fdopen(descriptor, "w", encoding="utf-8") as out:
+        json.dump(asdict(fresh), out)
+    return fresh
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Wiring:
+    """The addresses of one platform. The key of the StatsD port is ``collector/statsd``."""
+
+    topology: Topology
+    ports: Ports
+    secrets: Secrets
+    name: str
+    telemetry: str
+
+    def address(self, instance: str) -> str:
+        """Return an instance's ``host:port``."""
+        return f"{HOST}:{self.ports[instance]}"
+
+    def urls(self, target: Component, protocol: Protocol) -> tuple[str, ...]:
+        """Return one URL per instance of an edge's target."""
+        return tuple(self._url(target.name, self.address(i), protocol) for i in target.instance_ids)
+
+    def _url(self, name: str, address: str, protocol: Protocol) -> str:
+        if protocol is Protocol.POSTGRESQL:
+            return f"postgresql://{role(name)}:{self.secrets.stores[name]}@{address}/{role(name)}"
+        if protocol is Protocol.REDIS:
+            return f"redis://:{self.secrets.stores[name]}@{address}/0"
+        if protocol is Protocol.S3:
+            return f"http://{self.secrets.access_key}:{self.secrets.secret_key}@{address}/{BUCKET}"
+        return f"http://{address}"
+
+    def upstreams(self, source: str) -> dict[str, tuple[str, ...]]:
+        """Return the addresses of all instances of everything that a component calls by HTTP."""
+        return {
+            edge.target: tuple(self.address(i) for i in self.topology.component(edge.target).instance_ids)
+            for edge in self.topology.edges_from(source)
+            if edge.protocol is Protocol.HTTP
+        }
+
+    @property
+    def collector(self) -> str | None:
+        """Return the base URL of the collector, where the topology has one."""
+        found = self.topology.of_kind(Kind.COLLECTOR)
+        return f"http://{self.address(found[0].instance_ids[0])}" if found else None
+
+    @property
+    def statsd(self) -> str | None:
+        """Return where StatsD datagrams go, where the topology has a collector."""
+        return f"{HOST}:{self.ports['collector/statsd']}" if self.collector else None
+
+    def service_environment(self, component: Component, instance: str) -> dict[str, str]:
+        """Return what a service reads with `tracelab.settings.service`; each call names a new boot."""
+        edges = {
+            settings.edge_variable(edge.target): ",".join(
+                self.urls(self.topology.component(edge.target), edge.protocol)
+            )
+            for edge in self.topology.edges_from(component.name)
+            if not edge.is_telemetry
+        }
+        return {
+            **settings.passed_to_services(),
+            **edges,
+            "TRACELAB_SERVICE": component.name,
+            "TRACELAB_INSTANCE": instance,
+            "TRACELAB_BOOT": secrets.token_hex(4),
+            "TRACELAB_ENVIRONMENT": self.name,
+            "TRACELAB_VERSION": tracelab.__version__,
+            "TRACELAB_SERVICE_TOKEN": self.secrets.service_token,
+            "TRACELAB_OTLP_HTTP": self.collector or "",
+            "TRACELAB_STATSD": self.statsd or "",
+            "TRACELAB_TELEMETRY": self.telemetry,
+        }
