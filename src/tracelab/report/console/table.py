@@ -1,0 +1,111 @@
+"""What is running, what a Run left behind, and what went wrong."""
+
+from collections.abc import Iterable, Mapping, Sequence
+from typing import Any
+
+from rich.console import Console, ConsoleOptions, Group, RenderableType, RenderResult
+from rich.text import Text
+
+from tracelab.report.console.theme import crop, glyphs, size
+from tracelab.store.run import Run
+
+_STATE = {"healthy": "green", "starting": "yellow", "degraded": "yellow", "down": "red", "failed": "red"}
+
+
+class StatusTable:
+    """A platform as ``status --json`` describes it: components, then every process of the runtime itself."""
+
+    def __init__(self, status: Mapping[str, Any]) -> None:
+        self.status = status
+
+    def __rich_console__(self, console: Console, options: ConsoleOptions) -> RenderResult:
+        """Yield what is up, its URLs and a line per component."""
+        signs, status = glyphs(options), self.status
+        components: Sequence[Mapping[str, Any]] = status.get("components", ())
+        known = [c["pss_bytes"] for c in components if c.get("pss_bytes") is not None]
+        head = Text.assemble((str(status["platform"]), "bold"), " is ")
+        head.append(str(status["state"]), style=f"bold {_STATE.get(str(status['state']), '')}".strip())
+        facts = [f"runtime {status['runtime']}", f"up in {float(status.get('boot_s', 0)):.1f} s"]
+        facts += [size(sum(known))] if known else []
+        head.append("".join(f" {signs.dot} {fact}" for fact in facts), style="dim")
+        yield head
+        for name, url in {"gateway": status.get("gateway"), **status.get("urls", {})}.items():
+            if url:
+                yield Text.assemble((f"  {name:<14}", "dim"), str(url))
+        yield Text("")
+        wide = max([9, *(len(str(c["name"])) for c in components)])
+        room = max(8, options.max_width - (wide + 2 + 14 + 10 + 7 + 10 + 10 + 2))
+        heading = f"{'component':<{wide}}  {'kind':<14}{'state':<10}{'port':>7}{'restarts':>10}{'memory':>10}  pids"
+        yield Text(heading, style="dim", no_wrap=True)
+        for component in components:
+            line = Text(no_wrap=True, overflow="crop")
+            line.append(f"{component['name']:<{wide}}  ", style="bold").append(f"{component['kind']:<14}", style="dim")
+            state = str(component["state"])
+            line.append(f"{state:<10}", style=_STATE.get(state, ""))
+            line.append(f"{component.get('port') or signs.dot:>7}")
+            restarts = int(component.get("restarts", 0))
+            line.append(f"{restarts or signs.dot:>10}", style="yellow" if restarts else "dim")
+            line.append(f"{size(component.get('pss_bytes')):>10}  ")
+            pids = " ".join(str(p) for p in component.get("pids", ()))
+            yield line.append(crop(pids or signs.dot, room, signs.more), style="dim")
+
+
+class RunSummary:
+    """Where a Run is, what happened in it, and what to type next."""
+
+    def __init__(self, run: Run) -> None:
+        self.run = run
+
+    def __rich_console__(self, console: Console, options: ConsoleOptions) -> RenderResult:
+        """Yield phases, faults, load, the folder and the next commands."""
+        info, signs = self.run.info, glyphs(options)
+        yield Text.assemble(("run ", "dim"), (info.id, "bold"), (f"  seed {info.seed}", "dim"))
+        if info.phases:
+            phases = f" {signs.arrow} ".join(f"{p.name} {p.duration_s:.1f} s" for p in info.phases)
+            yield Text(f"  {phases}", style="dim")
+        for fault in self.run.faults():
+            held = f", held {(fault.heal_ns - fault.onset_ns) / 1e9:.1f} s" if fault.heal_ns and fault.onset_ns else ""
+            yield Text(f"  {fault.fault} {fault.target}{held}", style="dim")
+            yield from (Text(f"    {effect}", style="dim") for effect in fault.effect.split("; ") if effect)
+        offered, achieved = info.load.get("offered"), info.load.get("achieved")
+        if offered:
+            yield Text(f"  offered {offered:,}, achieved {achieved or 0:,}", style="dim")
+        yield Text.assemble(("  folder ", "dim"), str(self.run.folder), overflow="fold")
+        yield _commands(
+            (f"tracelab trace --run {info.id}", "its traces"), (f"tracelab check --run {info.id}", "judge it again")
+        )
+
+
+def status_table(status: Mapping[str, Any]) -> StatusTable:
+    """Return the table of a platform's ``status --json`` document."""
+    return StatusTable(status)
+
+
+def run_summary(run: Run) -> RunSummary:
+    """Return the summary of a Run."""
+    return RunSummary(run)
+
+
+def run_list(runs: Iterable[Run]) -> RenderableType:
+    """Return a line per Run: id, state, length, verdict."""
+    lines = [Text(f"{'run':<30}{'state':<11}{'length':>9}  verdict", style="dim", no_wrap=True)]
+    for run in runs:
+        info = run.info
+        length = f"{(info.finished_ns - info.started_ns) / 1e9:.1f} s" if info.finished_ns else "-"
+        verdict = str((run.read_json("verdicts.json") or {}).get("verdict", "-"))
+        line = Text(f"{info.id:<30}", style="bold", no_wrap=True)
+        lines.append(line.append(f"{info.state:<11}{length:>9}  {verdict}", style="not bold"))
+    return Group(*lines) if len(lines) > 1 else Text("there is no Run yet; type: tracelab demo")
+
+
+def error(message: str, hint: str | None = None) -> RenderableType:
+    """Return an error as a person reads it: what is wrong, then what to type."""
+    text = Text.assemble(("error: ", "bold red"), message)
+    if hint:
+        text.append("\n").append("next:  ", style="bold").append(hint)
+    return text
+
+
+def _commands(*commands: tuple[str, str]) -> Text:
+    wide = max(len(c) for c, _ in commands)
+    return Text("\n").join(Text.assemble("  ", f"{c:<{wide}}  ", (why, "dim")) for c, why in commands)

@@ -1,0 +1,158 @@
+"""How everything on a terminal looks: the console itself, glyphs, colours and numbers."""
+
+import sys
+import zlib
+from dataclasses import dataclass
+from typing import IO
+
+from rich.console import Console, ConsoleOptions
+
+from tracelab.verdict import Verdict
+
+# Names of the terminal's own palette, so that both dark and light backgrounds work. Red is kept for errors.
+_SERVICES = (
+    "cyan",
+    "magenta",
+    "green",
+    "blue",
+    "yellow",
+    "bright_cyan",
+    "bright_magenta",
+    "bright_green",
+    "bright_blue",
+)
+_KNOWN = {
+    "mobile": "bright_magenta",
+    "gateway": "blue",
+    "auth": "yellow",
+    "profile": "magenta",
+    "feed": "cyan",
+    "messaging": "green",
+    "media": "bright_blue",
+}
+
+VERDICT_COLOUR = {
+    Verdict.PASS: "green",
+    Verdict.FAIL: "red",
+    Verdict.INCONCLUSIVE: "yellow",
+    Verdict.NO_DATA: "magenta",
+    Verdict.INVALID: "magenta",
+}
+VERDICT_WORD = {
+    Verdict.PASS: "pass",
+    Verdict.FAIL: "fail",
+    Verdict.INCONCLUSIVE: "inconclusive",
+    Verdict.NO_DATA: "no data",
+    Verdict.INVALID: "invalid",
+}
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Glyphs:
+    """The characters that we draw with, for terminals that speak UTF-8 and for those that do not."""
+
+    works: str
+    waits: str
+    left: str
+    right: str
+    branch: str
+    last: str
+    trunk: str
+    rule: str
+    error: str
+    link: str
+    arrow: str
+    dot: str
+    more: str
+    verdict: dict[Verdict, str]
+
+
+UTF8 = Glyphs(
+    works="█",
+    waits="─",
+    left="▌",
+    right="▐",
+    branch="├╴",
+    last="└╴",
+    trunk="│ ",
+    rule="─",
+    error="✗",
+    link="⇝",
+    arrow="→",
+    dot="·",
+    more="…",
+    verdict={
+        Verdict.PASS: "✓",
+        Verdict.FAIL: "✗",
+        Verdict.INCONCLUSIVE: "?",
+        Verdict.NO_DATA: "∅",
+        Verdict.INVALID: "!",
+    },
+)
+ASCII = Glyphs(
+    works="#",
+    waits="-",
+    left="|",
+    right="|",
+    branch="|-",
+    last="`-",
+    trunk="| ",
+    rule="-",
+    error="x",
+    link="~>",
+    arrow="->",
+    dot="-",
+    more="~",
+    verdict={
+        Verdict.PASS: "+",
+        Verdict.FAIL: "x",
+        Verdict.INCONCLUSIVE: "?",
+        Verdict.NO_DATA: "0",
+        Verdict.INVALID: "!",
+    },
+)
+
+
+def make_console(
+    file: IO[str] | None = None, *, colour: bool = True, width: int | None = None, is_quiet: bool = False
+) -> Console:
+    """Return a console that writes plain text where there is no terminal or no colour is wanted."""
+    return Console(
+        file=file or sys.stdout, no_color=not colour, width=width, quiet=is_quiet, highlight=False, emoji=False
+    )
+
+
+def glyphs(options: ConsoleOptions) -> Glyphs:
+    """Return the characters that the console's encoding can show."""
+    return ASCII if options.ascii_only else UTF8
+
+
+def colour_of(service: str) -> str:
+    """Return a service's colour, the same in every trace and every session."""
+    return _KNOWN.get(service) or _SERVICES[zlib.crc32(service.encode()) % len(_SERVICES)]
+
+
+def ms(duration_ns: float) -> str:
+    """Write nanoseconds as milliseconds with three significant digits, in at most 6 characters: ``0.04``, ``21.4``."""
+    value = duration_ns / 1e6
+    if abs(value) < 10:
+        return f"{value:.2f}"
+    if abs(value) < 100:
+        return f"{value:.1f}"
+    return f"{value:.0f}" if abs(value) < 100_000 else f"{value / 1000:.0f}s"
+
+
+def number(value: float, unit: str | None) -> str:
+    """Write an estimate with four significant digits and its unit: ``21.4 ms``, ``99.97 %``, ``4``."""
+    text = f"{value:.4g}" if abs(value) < 1000 else f"{value:,.0f}"
+    return f"{text} {unit}" if unit else text
+
+
+def size(size_bytes: int | None) -> str:
+    """Write bytes as ``58 MB``; a dash where nobody knows."""
+    return "-" if size_bytes is None else f"{size_bytes / 1e6:,.0f} MB"
+
+
+def crop(text: str, width: int, more: str = "…") -> str:
+    """Shorten a text to a width, with a sign that something is missing."""
+    return text if len(text) <= width else text[: max(0, width - len(more))] + more[:width]
