@@ -56,12 +56,13 @@ class SegmentWriter:
         self._limit = limit_bytes
         self._segment_bytes = segment_bytes
         self._file = -1
-        self._name = ""
-        self._size = 0
+        earlier = segments(folder)
+        self._name = earlier[-1].name if earlier else ""
+        self._size = earlier[-1].stat().st_size if earlier else 0
 
     @property
     def position(self) -> tuple[str, int]:
-        """Return the current file's name and the offset behind its last frame; empty before the first append."""
+        """Return the newest file's name and the offset behind its last frame, another writer's before the first append."""
         return self._name, self._size
 
     def append(self, payloads: list[bytes]) -> None:

@@ -1,0 +1,76 @@
+"""The gateway's spans: its access log, polled, stored like spans that were received."""
+
+import asyncio
+import contextlib
+from pathlib import Path
+
+from tracelab.clock import now_ns
+from tracelab.collector.accesslog import AccessLog
+from tracelab.collector.book import Beat, Book, Sender
+from tracelab.collector.intake import Intake
+from tracelab.collector.writer import Overloaded
+from tracelab.conventions import (
+    DEPLOYMENT_ENVIRONMENT,
+    GATEWAY,
+    PROCESS_BOOT,
+    SERVICE_INSTANCE_ID,
+    SERVICE_NAME,
+    SERVICE_VERSION,
+)
+from tracelab.traces.span import Span
+
+EVERY_S = 0.1
+_OVERLAP_NS = 2_000_000_000
+
+
+class GatewaySpans:
+    """Reads the access log; what cannot be written yet is kept, in order, and tried again."""
+
+    def __init__(self, path: Path, *, instance: str, boot: str, environment: str, version: str) -> None:
+        self._log = AccessLog(
+            path,
+            resource={
+                SERVICE_NAME: GATEWAY,
+                SERVICE_VERSION: version,
+                SERVICE_INSTANCE_ID: instance,
+                DEPLOYMENT_ENVIRONMENT: environment,
+                PROCESS_BOOT: boot,
+            },
+        )
+        self.sender = Sender(GATEWAY, instance, boot)
+        self.stored_until_ns = now_ns()
+        self._known: set[str] = set()
+        self._not_before_ns = self.stored_until_ns
+        self._pending: list[Span] = []
+        self._read = 0
+        self._turn = asyncio.Lock()
+        self._intake: Intake | None = None
+        self._book: Book | None = None
+
+    def connect(self, intake: Intake, book: Book) -> None:
+        """Say where spans go and where they are counted."""
+        self._intake = intake
+        self._book = book
+
+    def resume(self, stored_until_ns: int, known: set[str]) -> None:
+        """Go on where a predecessor stopped: `known` are the ids of spans that it stored of late."""
+        self._known = known
+        self._not_before_ns = stored_until_ns - _OVERLAP_NS
+
+    async def catch_up(self) -> bool:
+        """Read and store what is new; claim that the log was read to its end and all of it is stored."""
+        if self._intake is None or self._book is None:
+            return True
+        async with self._turn:
+            new = [s for s in self._log.read() if s.end_ns >= self._not_before_ns and s.span_id not in self._known]
+            self._read += len(new)
+            self._pending += new
+            if self._pending:
+                with contextlib.suppress(Overloaded, OSError):
+                    await self._intake.spans(self._pending, {self.sender: len(self._pending)})
+                    self.stored_until_ns = max(self.stored_until_ns, *(s.end_ns for s in self._pending))
+                    self._pending = []
+            stored = self._book.stored[self.sender]
+            seen = stored + len(self._pending)
+            self._book.beats[self.sender] = Beat(started=seen, finished=seen, exported=stored, at_ns=now_ns())
+            return not self._pending and self._log.at_end()
