@@ -66,7 +66,7 @@ class Baseline:
 
 @dataclass(slots=True)
 class Book:
-    """Counts per sender; touched by the event loop alone, except `stored`, which the writer alone raises."""
+    """Counts per sender; touched by the event loop alone, except `stored` and `begin`, which are the writer's."""
 
     stored: Counter[Sender] = field(default_factory=Counter)
     rejected: Counter[Sender] = field(default_factory=Counter)  # turned away and not since taken
@@ -103,15 +103,16 @@ class Book:
     def begin(self) -> None:
         """Count from here on: a Run's recording begins (or ends)."""
         self.listed_from_ns = now_ns()
-        self.baselines = {}
+        baselines = {}
         for sender in {*self.stored, *self.rejected, *self.beats}:
             beat = self.beats.get(sender, Beat())
-            self.baselines[sender] = Baseline(
+            baselines[sender] = Baseline(
                 stored=self.stored[sender],
                 rejected=self.rejected[sender],
                 dropped=beat.dropped,
                 refused=beat.refused,
             )
+        self.baselines = baselines
 
     def account(self) -> list[InstanceAccount]:
         """Return the counts since `begin` of every sender that was heard or seen since."""

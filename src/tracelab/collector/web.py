@@ -168,8 +168,7 @@ class Web:
         async with self._switching:
             # What was sent before belongs to what was recorded before; then both sides count anew.
             complete = await self._barrier.flush(_SWITCH_S)
-            await self._writer.move(Path(folder) if folder else None)
-            self._book.begin()
+            await self._writer.move(Path(folder) if folder else None, on_moved=self._book.begin)
         return Reply({"folder": str(self._writer.place), "complete": complete})
 
     async def _flush(self, scope: Scope, receive: Receive) -> Reply:

@@ -35,6 +35,7 @@ class _Work:
     counts: Mapping[Sender, int] = field(default_factory=dict)
     kind: str = "spans"  # spans, logs, metrics, place
     place: Path | None = None
+    on_moved: Callable[[], None] | None = None
     done: "Future[None]" = field(default_factory=Future)
 
 
@@ -89,13 +90,18 @@ class Writer:
         """
         await asyncio.wrap_future(self._enqueue(_Work(payload=payload, kind=kind, counts=counts or {})))
 
-    async def move(self, place: Path | None) -> None:
+    async def move(self, place: Path | None, *, on_moved: Callable[[], None]) -> None:
         """Write to a Run's folder from here on; None returns to idle traffic.
+
+        `on_moved` runs in the writer's thread, between the last frame of one place and the first of the
+        next, and before the state is saved.
 
         Raises:
             OSError: the folder cannot be written.
         """
-        await asyncio.wrap_future(self._enqueue(_Work(kind="place", place=place or self.traffic), is_urgent=True))
+        await asyncio.wrap_future(
+            self._enqueue(_Work(kind="place", place=place or self.traffic, on_moved=on_moved), is_urgent=True)
+        )
 
     def close(self) -> None:
         """Write what waits, and stop."""
@@ -151,6 +157,8 @@ class Writer:
             if kind == "place":
                 for work in group:
                     self._open(work.place or self.traffic)
+                    if work.on_moved is not None:
+                        work.on_moved()
                     self._save()
             elif kind == "spans":
                 if self._spans is None:

@@ -62,7 +62,7 @@ class SegmentWriter:
 
     @property
     def position(self) -> tuple[str, int]:
-        """Return the newest file's name and the offset behind its last frame, another writer's before the first append."""
+        """Return the newest file's name and the offset behind its last frame; at first another writer's."""
         return self._name, self._size
 
     def append(self, payloads: list[bytes]) -> None:
