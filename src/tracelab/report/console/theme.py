@@ -133,13 +133,18 @@ def colour_of(service: str) -> str:
 
 
 def ms(duration_ns: float) -> str:
-    """Write nanoseconds as milliseconds with three significant digits, in at most 6 characters: ``0.04``, ``21.4``."""
+    """Write nanoseconds as milliseconds in at most 5 characters: ``0.04``, ``21.4``, ``1234``; from 10 s on ``12.3s``."""
     value = duration_ns / 1e6
-    if abs(value) < 10:
+    if value < 9.995:
         return f"{value:.2f}"
-    if abs(value) < 100:
+    if value < 99.95:
         return f"{value:.1f}"
-    return f"{value:.0f}" if abs(value) < 100_000 else f"{value / 1000:.0f}s"
+    if value < 9_999.5:
+        return f"{value:.0f}"
+    seconds = value / 1000
+    if seconds < 99.95:
+        return f"{seconds:.1f}s"
+    return f"{seconds:.0f}s" if seconds < 9_999.5 else f"{seconds / 3600:.0f}h"
 
 
 def number(value: float, unit: str | None) -> str:

@@ -8,6 +8,7 @@ from rich.padding import Padding
 from rich.text import Text
 
 from tracelab.report.console.theme import VERDICT_COLOUR, VERDICT_WORD, Glyphs, crop, glyphs, number
+from tracelab.report.need import needs
 from tracelab.verdict import Finding, Verdict, worst
 
 _INDENT = 4
@@ -47,16 +48,6 @@ class VerdictTable:
 def verdict_table(findings: Iterable[Finding], *, verdict: Verdict | None = None) -> VerdictTable:
     """Return the table of findings; `verdict` is the Run's own, else the worst of the asked ones."""
     return VerdictTable(findings, verdict=verdict)
-
-
-def needs(finding: Finding) -> str:
-    """Return what would decide an inconclusive finding; empty where its message says so already."""
-    if finding.verdict is not Verdict.INCONCLUSIVE or finding.needed is None:
-        return ""
-    count = f"{finding.needed:,}"
-    if count in finding.message or str(finding.needed) in finding.message:
-        return ""
-    return f"{count} more observations would decide it"
 
 
 def _columns(findings: Sequence[Finding], width: int) -> tuple[int, ...]:
