@@ -28,6 +28,8 @@ from tracelab.runtimes.port import BootEvent, Capability, Harmed, Healed, OnEven
 _NEEDED_BYTES = 300 << 20
 _LOCK_LIMIT_S = 15.0
 _MODULE = "tracelab.runtimes.embedded.supervisor"
+# Supervisors that this process started and that outlive the call; reaped when they are taken down.
+_started: dict[int, subprocess.Popen[bytes]] = {}
 
 
 class Embedded:
@@ -65,6 +67,7 @@ class Embedded:
                 raise InfrastructureError(f"the supervisor ended while booting{said}", hint="tracelab up") from None
             _clean_stale(folder)
             raise
+        _started[process.pid] = process
         return handle.load(options.home, options.name)
 
     def _own(self, options: UpOptions, folder: Path) -> int:
@@ -118,12 +121,14 @@ class Embedded:
                 for event in control.events({"do": "down", "keep_data": keep_data}, timeout_s=40.0):
                     on_event(BootEvent(at_s=time.monotonic() - began, **event))
         except PlatformDown:
+            _reap(platform.pid)
             return
         except (OSError, InfrastructureError):
             _kill_supervisor(platform)
         if not _wait_free(lock.path_of(platform.folder)):
             _kill_supervisor(platform)
             _wait_free(lock.path_of(platform.folder))
+        _reap(platform.pid)
         if handle.state_file(platform.folder).exists():
             _clean_stale(platform.folder)
 
@@ -341,6 +346,13 @@ def _await_end(process: subprocess.Popen[bytes], folder: Path) -> None:
         process.kill()
         process.wait()
     _wait_free(lock.path_of(folder))
+
+
+def _reap(pid: int) -> None:
+    process = _started.pop(pid, None)
+    if process is not None:
+        with contextlib.suppress(subprocess.TimeoutExpired):
+            process.wait(timeout=_LOCK_LIMIT_S)
 
 
 def _wait_free(path: Path) -> bool:
