@@ -101,3 +101,4 @@ SPAN_MESSAGE_RECEIVE: Final = "message receive"  # mobile: the receiver's callba
 SPAN_MESSAGING_SEND: Final = "message:send"  # messaging: handling one emit
 SPAN_MESSAGING_DELIVER: Final = "deliver"  # messaging: one instance's consumer, linked to the producer
 SPAN_MESSAGING_PUSH: Final = "message:new"  # messaging: push to one socket
+SCREEN: Final = "tracelab.screen"  # mobile: what the person was looking at
