@@ -5,9 +5,9 @@ This module knows nothing of Locust, so that anybody may read samples.
 
 import json
 from collections.abc import Iterator
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass, fields
 from pathlib import Path
-from typing import IO
+from typing import IO, Any
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -16,7 +16,7 @@ class Sample:
 
     `operation` is a route template (``GET /api/timeline/{user_id}``) or ``message delivery``.
     `intended_ns` is when the plan wanted it sent, so waiting in the generator counts; `outcome` is
-    ok, error (5xx), timeout, refused, reset, dropped, or unexpected (a 4xx that nobody asked for).
+    ok, error (5xx), timeout, refused, reset, dropped, limited (429), or unexpected (a 4xx that nobody asked for).
     `status` is 0 where no reply came. `degraded` is the reply's ``X-Tracelab-Degraded``.
     """
 
@@ -46,9 +46,17 @@ class Sample:
         return self.outcome == "ok"
 
 
+_FIELDS = tuple(f.name for f in fields(Sample))
+
+
+def line(sample: Any) -> str:
+    """Return a sample, or anything with a sample's attributes, as a line of JSON."""
+    return json.dumps({name: getattr(sample, name) for name in _FIELDS}, separators=(",", ":")) + "\n"
+
+
 def write(out: IO[str], sample: Sample) -> None:
     """Append one sample as a line of JSON."""
-    out.write(json.dumps(asdict(sample), separators=(",", ":")) + "\n")
+    out.write(line(sample))
 
 
 def read(folder: Path) -> Iterator[Sample]:
