@@ -1,0 +1,208 @@
+"""One rendering per command: events as they come, then the result; JSON where it was asked for."""
+
+import sys
+from collections.abc import Sequence
+from contextlib import ExitStack
+from types import TracebackType
+from typing import TYPE_CHECKING, Self
+
+from rich.console import Console
+
+from tracelab.cli.option import Voice
+from tracelab.errors import UsageError
+from tracelab.experiment.event import Event, FaultChanged, Judged, PhaseBegan, Progress, Said
+from tracelab.report.console import BootView, LoadView, make_console
+from tracelab.runtimes.port import BootEvent
+from tracelab.verdict import Finding, Verdict
+
+if TYPE_CHECKING:
+    from tracelab.experiment.demo import Told
+    from tracelab.experiment.look import Source
+    from tracelab.platform.handle import Platform
+    from tracelab.store.run import Run
+    from tracelab.traces.tree import Trace
+
+_FATAL = {"fail": Verdict.FAIL, "inconclusive": Verdict.INCONCLUSIVE}
+
+
+def fatal(words: str | None, *, default: str) -> frozenset[Verdict]:
+    """Read ``--fail-on``: which verdicts are fatal besides invalid and no data, which always are.
+
+    Raises:
+        UsageError: a word is no verdict that can be chosen.
+    """
+    chosen = set()
+    for word in (words or default).split(","):
+        if word.strip() not in _FATAL:
+            raise UsageError(
+                f"--fail-on {words}: expected 'fail', 'inconclusive' or both, not {word.strip()!r}",
+                hint="--fail-on fail,inconclusive",
+            )
+        chosen.add(_FATAL[word.strip()])
+    return frozenset(chosen)
+
+
+class Renderer:
+    """Shows events while a use case runs: live on a terminal, plain lines elsewhere, nothing with ``--quiet``."""
+
+    def __init__(self, voice: Voice) -> None:
+        self._voice = voice
+        out = sys.stderr if voice.json else sys.stdout
+        self._console = make_console(out, colour=voice.colour, is_quiet=voice.quiet)
+        self._views = ExitStack()
+        self._boot: BootView | None = None
+        self._load: LoadView | None = None
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, value: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self._views.close()
+
+    def say(self, text: str) -> None:
+        """Say one plain sentence."""
+        self._close_views()
+        self._console.print(text, highlight=False, markup=False)
+
+    def on_event(self, event: Event) -> None:
+        """Show one event."""
+        match event:
+            case BootEvent():
+                self._boot_view().event(event.component, event.state, event.at_s, event.detail)
+            case PhaseBegan():
+                self._load_view().phase(event.phase, event.planned_s or None)
+            case Progress():
+                self._load_view().progress(event.load)
+            case FaultChanged():
+                self._load_view().note(f"{event.fault} {event.target} {event.state}: {event.effect}")
+            case Said():
+                self.say(event.text)
+            case Judged():
+                pass
+
+    def _boot_view(self) -> BootView:
+        if self._boot is None:
+            self._close_views()
+            self._boot = self._views.enter_context(BootView(self._console))
+        return self._boot
+
+    def _load_view(self) -> LoadView:
+        if self._load is None:
+            self._close_views()
+            self._load = self._views.enter_context(LoadView(self._console))
+        return self._load
+
+    def _close_views(self) -> None:
+        self._views.close()
+        self._views = ExitStack()
+        self._boot = self._load = None
+
+
+def _console(voice: Voice) -> Console:
+    return make_console(sys.stdout, colour=voice.colour)
+
+
+def show_status(platform: "Platform", voice: Voice, *, is_fresh: bool = False) -> int:
+    """Show a platform; after `up` only what a reader needs next."""
+    from tracelab.report.console import status_table
+
+    if voice.json:
+        voice.document(platform.as_json())
+        return 0
+    console = _console(voice)
+    if voice.quiet:
+        console.print(platform.gateway, highlight=False)
+    elif is_fresh:
+        console.print(f"\n{platform.name} is up after {platform.boot_s:.1f} s", highlight=False)
+        for what, url in {"gateway": platform.gateway, **platform.urls}.items():
+            console.print(f"  {what:<12} {url}", highlight=False)
+        suffix = "" if platform.name == "default" else f" --name {platform.name}"
+        console.print(
+            f"next: tracelab scenario timeline{suffix} | tracelab chaos kill redis{suffix} | tracelab down{suffix}",
+            highlight=False,
+        )
+    else:
+        console.print(status_table(platform.as_json()))
+    return 0
+
+
+def show_judged(run: "Run", findings: Sequence[Finding], voice: Voice, *, fail_on: frozenset[Verdict]) -> int:
+    """Show a Run's findings and return the exit code that they fold into."""
+    from tracelab.gate.fold import exit_code
+    from tracelab.report.console import run_summary, verdict_table
+    from tracelab.report.json import findings_document
+
+    code = exit_code(findings, fail_on=fail_on)
+    if voice.json:
+        voice.document(findings_document(run.id, findings, code))
+        return int(code)
+    console = _console(voice)
+    if not voice.quiet:
+        console.print()
+    console.print(verdict_table(findings))
+    if not voice.quiet:
+        console.print()
+        console.print(run_summary(run))
+    return int(code)
+
+
+def show_demo(told: "Told", voice: Voice) -> int:
+    """Show what the demo showed: a miss, a hit, the verdicts, the Run's folder."""
+    from tracelab.report.console import waterfall
+
+    if not voice.json and not voice.quiet:
+        console = _console(voice)
+        for trace, words in (
+            (told.miss, "A timeline that was not in the cache: feed asks profile, the database, media, and stores the page."),
+            (told.hit, "The same timeline from the cache: one read and nothing else."),
+        ):
+            if trace is not None:
+                console.print(f"\n{words}", highlight=False)
+                console.print(waterfall(trace.spans))
+    code = show_judged(told.run, told.findings, voice, fail_on=frozenset({Verdict.FAIL}))
+    if told.is_kept and not voice.json and not voice.quiet:
+        name = told.run.info.platform
+        _console(voice).print(f"\nthe platform is still up; tracelab down --name {name}", highlight=False)
+    return code
+
+
+def show_trace(trace: "Trace", voice: Voice) -> int:
+    """Draw one trace, or write it as OTLP JSON."""
+    from tracelab.report.console import waterfall
+    from tracelab.store.otlp import to_json
+
+    if voice.json:
+        voice.document(to_json(trace.spans))
+        return 0
+    _console(voice).print(waterfall(trace.spans))
+    return 0
+
+
+def show_traces(traces: Sequence["Trace"], source: "Source", voice: Voice) -> int:
+    """List traces, newest first."""
+    from tracelab.report.console import TraceList
+
+    if voice.json:
+        listed = [
+            {
+                "trace_id": t.trace_id,
+                "start_ns": t.start_ns,
+                "duration_ns": t.end_ns - t.start_ns,
+                "spans": len(t.spans),
+                "services": sorted({s.service for s in t.spans}),
+                "errors": sum(s.status == "error" for s in t.spans),
+                "operation": f"{t.entry.service}:{t.entry.name}",
+            }
+            for t in traces
+        ]
+        voice.document({"schema": "tracelab/1", "source": source.title, "traces": listed})
+        return 0
+    console = _console(voice)
+    if not voice.quiet:
+        console.print(source.title, highlight=False, style="dim")
+    console.print(TraceList([t.spans for t in traces]))
+    if traces and not voice.quiet:
+        console.print(f"draw one: tracelab trace {traces[0].trace_id[:12]}", highlight=False, style="dim")
+    return 0

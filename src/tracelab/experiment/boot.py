@@ -1,0 +1,203 @@
+"""Boot a platform, find the one that is up, take it down; choose a runtime by name."""
+
+import importlib
+import json
+import shutil
+import time
+import urllib.error
+import urllib.request
+import uuid
+from pathlib import Path
+
+from tracelab import settings
+from tracelab.conventions import PEER_SERVICE
+from tracelab.errors import InfrastructureError, UnknownName
+from tracelab.experiment.collecting import CollectorClient
+from tracelab.platform import handle
+from tracelab.platform.handle import Platform
+from tracelab.platform.topology import Topology
+from tracelab.runtimes.port import BootEvent, OnEvent, Runtime, UpOptions
+from tracelab.store.reader import open_spans
+
+_RUNTIMES = {"embedded": "tracelab.runtimes.embedded.runtime:Embedded"}
+
+
+def runtime(name: str) -> Runtime:
+    """Return a runtime by name, imported only now.
+
+    Raises:
+        UnknownName: no runtime is called so.
+    """
+    if name not in _RUNTIMES:
+        raise UnknownName("runtime", name, _RUNTIMES, hint="tracelab up --runtime embedded")
+    module, attribute = _RUNTIMES[name].split(":")
+    made: Runtime = getattr(importlib.import_module(module), attribute)()
+    return made
+
+
+def choose_runtime(asked: str | None) -> tuple[str, str]:
+    """Return the runtime's name and why it was chosen: asked, the environment, or the default."""
+    if asked:
+        return asked, "asked for"
+    if settings.runtime():
+        return str(settings.runtime()), "TRACELAB_RUNTIME"
+    return "embedded", "the default"
+
+
+def attach(name: str) -> tuple[Platform, Runtime]:
+    """Return the handle of the platform that is up, and its runtime.
+
+    Raises:
+        PlatformDown: there is none.
+    """
+    platform = handle.load(settings.home(), name)
+    return platform, runtime(platform.runtime)
+
+
+def up(topology: Topology, options: UpOptions, *, runtime_name: str, on_event: OnEvent) -> Platform:
+    """Boot a platform and prove it by a smoke test; on failure nothing is left running."""
+    chosen = runtime(runtime_name)
+    began = time.monotonic()
+    platform = chosen.up(topology, options, on_event)
+    if options.telemetry == "off":
+        return platform
+    try:
+        silent = smoke_test(platform, topology)
+    except BaseException:
+        chosen.down(platform, on_event)
+        raise
+    if silent:
+        chosen.down(platform, on_event)
+        raise InfrastructureError(
+            f"the platform answers, but no span was seen on {', '.join(silent)}",
+            hint="tracelab logs collector; then tracelab up",
+        )
+    on_event(
+        BootEvent(component="smoke test", state="healthy", at_s=time.monotonic() - began, detail="a span on every edge")
+    )
+    return platform
+
+
+def down(platform: Platform, on_event: OnEvent, *, keep_data: bool = False) -> None:
+    """Take a platform down; idempotent."""
+    runtime(platform.runtime).down(platform, on_event, keep_data=keep_data)
+
+
+def smoke_test(platform: Platform, topology: Topology) -> list[str]:
+    """Use every edge once, and return those (but to telemetry) that produced no span.
+
+    Two people register, follow, post with an image, read and write; then the barrier; then the
+    spans are asked which edges they crossed.
+    """
+    _Walk(platform.gateway).everything()
+    CollectorClient(platform.collector).flush()
+    seen = _edges_seen(platform.folder / "traffic" / "spans")
+    return [str(e) for e in topology.edges if not e.is_telemetry and (e.source, e.target) not in seen]
+
+
+def _edges_seen(folder: Path) -> set[tuple[str, str]]:
+    spans = list(open_spans(folder).spans())
+    by_id = {(s.trace_id, s.span_id): s for s in spans}
+    seen = set()
+    for span in spans:
+        peer = span.attributes.get(PEER_SERVICE)
+        if peer:
+            seen.add((span.service, str(peer)))
+        parent = by_id.get((span.trace_id, span.parent_id))
+        if parent is not None and parent.service != span.service:
+            seen.add((parent.service, span.service))
+    return seen
+
+
+class _Walk:
+    """A walk through the whole platform by its public API, with nothing but the standard library."""
+
+    def __init__(self, gateway: str) -> None:
+        self._gateway = gateway
+
+    def everything(self) -> None:
+        ann, ann_token = self._register()
+        bob, bob_token = self._register()
+        self._call("POST", f"/api/users/{bob}/follow", ann_token)
+        media = self._upload(bob_token)
+        self._call("POST", "/api/posts", bob_token, {"text": "smoke", "media": [media]})
+        for _ in range(2):
+            self._call("GET", f"/api/timeline/{ann}", ann_token)
+        self._call("GET", f"/api/users/{bob}", ann_token)
+        self._send(ann_token, bob)
+        self._call("GET", "/api/conversations", ann_token)
+
+    def _register(self) -> tuple[str, str]:
+        name = f"smoke-{uuid.uuid4().hex[:12]}"
+        reply = self._call(
+            "POST",
+            "/api/auth/register",
+            None,
+            {"username": name, "email": f"{name}@example.org", "password": uuid.uuid4().hex},
+        )
+        return str(reply["user"]["id"]), str(reply["access_token"])
+
+    def _upload(self, token: str) -> str:
+        import io
+
+        from PIL import Image
+
+        picture = io.BytesIO()
+        Image.new("RGB", (64, 64), (80, 120, 200)).save(picture, "PNG")
+        mark = uuid.uuid4().hex
+        body = (
+            f'--{mark}\r\nContent-Disposition: form-data; name="file"; filename="smoke.png"\r\n'
+            f"Content-Type: image/png\r\n\r\n"
+        ).encode() + picture.getvalue()
+        body += f"\r\n--{mark}--\r\n".encode()
+        reply = self._send_request(
+            "POST", "/api/media", token, body, {"Content-Type": f"multipart/form-data; boundary={mark}"}
+        )
+        return str(reply["id"])
+
+    def _send(self, token: str, to: str) -> None:
+        import socketio
+
+        client = socketio.Client(reconnection=False)
+        client.connect(self._gateway, auth={"token": token}, transports=["websocket"], wait_timeout=5)
+        try:
+            reply = client.call("message:send", {"to": to, "body": "smoke", "client_id": uuid.uuid4().hex}, timeout=5)
+        finally:
+            client.disconnect()
+        if not isinstance(reply, dict) or "message" not in reply:
+            raise InfrastructureError(
+                f"smoke test: message:send answered {reply!r}, expected a message", hint="tracelab logs messaging"
+            )
+
+    def _call(
+        self, method: str, path: str, token: str | None, body: dict[str, object] | None = None
+    ) -> dict[str, dict[str, object]]:
+        data = None if body is None else json.dumps(body).encode()
+        return self._send_request(method, path, token, data, {"Content-Type": "application/json"})
+
+    def _send_request(
+        self, method: str, path: str, token: str | None, data: bytes | None, headers: dict[str, str]
+    ) -> dict[str, dict[str, object]]:
+        if token:
+            headers["Authorization"] = f"Bearer {token}"
+        request = urllib.request.Request(  # noqa: S310 -- the platform's own loopback URL
+            self._gateway + path, data=data, headers=headers, method=method
+        )
+        try:
+            with urllib.request.urlopen(request, timeout=10) as reply:  # noqa: S310
+                return dict(json.loads(reply.read() or b"{}"))
+        except urllib.error.HTTPError as refused:
+            said = refused.read().decode(errors="replace")[:300]
+            component = path.split("/")[2] if path.startswith("/api/") else "gateway"
+            raise InfrastructureError(
+                f"smoke test: {method} {path} answered {refused.code}, expected 2xx: {said}",
+                hint=f"tracelab up again, or look below the platform's logs ({component})",
+            ) from None
+        except OSError as cause:
+            raise InfrastructureError(f"smoke test: {method} {path} failed: {cause}", hint="tracelab up") from cause
+
+
+def purge(home: Path) -> None:
+    """Remove everything that tracelab ever wrote below its home: caches and Runs too."""
+    for part in ("platforms", "runs", "cache"):
+        shutil.rmtree(home / part, ignore_errors=True)

@@ -1,0 +1,324 @@
+"""Harm: inject a fault under load, hold it, heal it, wait for steady state, judge the promise. A fault is a Run."""
+
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from typing import Any
+
+from tracelab import settings
+from tracelab.chaos import plan as plans
+from tracelab.chaos.fault import Injected, injected
+from tracelab.chaos.harm import Harm
+from tracelab.chaos.kill import Kill
+from tracelab.chaos.ledger import Ledger
+from tracelab.chaos.plan import Plan
+from tracelab.chaos.promise import PlannedHarm, Promise
+from tracelab.clock import iso
+from tracelab.conventions import METRIC_FAULT_ACTIVE
+from tracelab.errors import UsageError
+from tracelab.experiment import drive
+from tracelab.experiment.collecting import CollectorClient
+from tracelab.experiment.event import FaultChanged, OnEvent, Said
+from tracelab.experiment.judge import has_recovered, judge, users_are_decided
+from tracelab.experiment.record import is_recording, recording
+from tracelab.experiment.session import Session, session
+from tracelab.platform.handle import Platform, runs_folder
+from tracelab.platform.social import SOCIAL, social
+from tracelab.platform.topology import Topology
+from tracelab.runtimes.port import Capability, Lease, Runtime
+from tracelab.store.run import FaultRecord, Run, find
+from tracelab.verdict import Finding
+
+_HOLD_S = 30.0
+_STEADY_S = 10.0
+_RATE_PER_S = 40.0
+_SCENARIO = "timeline"
+_BACK_WITHIN_S = 30.0
+_TTL_SPARE_S = 10.0
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Options:
+    """What was asked for; None means the promise's own, else the default."""
+
+    fault: str
+    target: str
+    hold_s: float | None = None
+    seed: int | None = None
+    scenario: str | None = None
+    is_loaded: bool = True
+    promise: str | None = None
+    is_detached: bool = False
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Told:
+    """What a harming command has to say; `findings` is None where nothing was judged."""
+
+    effect: str
+    summary: str
+    run: Run | None = None
+    findings: list[Finding] | None = None
+
+
+def plan(options: Options) -> Plan:
+    """Return the plan that these options amount to, and refuse what cannot be harmed.
+
+    Raises:
+        UnknownName: the target or the promise names nothing.
+        UsageError: the fault would last no time.
+    """
+    SOCIAL.targets(options.target)
+    promise = _promise(options)
+    harm_ = PlannedHarm(fault=options.fault, target=options.target, for_s=_hold_s(options, promise))
+    return plans.compose(harm_, promise)
+
+
+def rehearse(options: Options) -> tuple[str, ...]:
+    """Return what these options would do, line by line."""
+    return plans.rehearse(plan(options), SOCIAL.targets(options.target))
+
+
+def _promise(options: Options) -> Promise | None:
+    if options.promise is not None:
+        return plans.by_id(options.promise)
+    return plans.find(options.fault, options.target)
+
+
+def _hold_s(options: Options, promise: Promise | None) -> float:
+    if options.hold_s is not None:
+        if not 0 < options.hold_s <= 3600:
+            raise UsageError(
+                f"--for {options.hold_s:g}s: a fault lasts more than nothing and at most 1h",
+                hint=f"tracelab chaos {options.fault} {options.target} --for 30s",
+            )
+        return options.hold_s
+    return promise.harm.for_s if promise is not None else _HOLD_S
+
+
+def harm(platform: Platform, runtime: Runtime, options: Options, *, on_event: OnEvent) -> Told:
+    """Inject, hold, heal, wait, judge.
+
+    Joins a Run that is being recorded on this platform; otherwise drives the promise's own load.
+    Ctrl-C heals at once.
+    """
+    promise = _promise(options)
+    fault = build(platform, runtime, options.fault, options.target, ttl_s=_ttl_s(_hold_s(options, promise)))
+    busy = is_recording(platform)
+    if busy is not None:
+        return _join(platform, options, promise, fault, find(runs_folder(settings.home()), busy), on_event)
+    if options.is_loaded and not options.is_detached:
+        return _own_run(platform, runtime, options, promise, on_event)
+    return _only_harm(platform, options, promise, fault, on_event)
+
+
+def build(platform: Platform, runtime: Runtime, kind: str, target: str, *, ttl_s: float) -> Kill:
+    """Return a fault against a platform, or refuse before anything is harmed."""
+    needed = {"kill": Capability.KILL, "stop": Capability.STOP}[kind]
+    if needed not in runtime.capabilities:
+        raise UsageError(f"runtime {runtime.name} cannot {kind}", hint="tracelab up --runtime embedded")
+    instances = topology_of(platform).targets(target)
+    return Kill(
+        harm=_RuntimeHarm(runtime, platform),
+        target=target,
+        instances=instances,
+        addresses={i: _address(platform.addresses[i]) for i in instances if i in platform.addresses},
+        ttl_s=ttl_s,
+        gracefully=kind == "stop",
+    )
+
+
+def topology_of(platform: Platform) -> Topology:
+    """Return the topology that a platform was booted from."""
+    known = {c.name for c in SOCIAL.components}
+    return social(instances={n: i for n, i in platform.instances.items() if n in known})
+
+
+def _address(text: str) -> tuple[str, int]:
+    host, port = text.rsplit(":", 1)
+    return host, int(port)
+
+
+def _ttl_s(hold_s: float) -> float:
+    # The fault may be lengthened up to twice; the platform itself heals it a little later, whatever becomes of us.
+    return 2 * hold_s + _TTL_SPARE_S
+
+
+class _RuntimeHarm(Harm):
+    """A runtime as chaos sees it."""
+
+    def __init__(self, runtime: Runtime, platform: Platform) -> None:
+        self._runtime = runtime
+        self._platform = platform
+
+    def kill(self, instances: tuple[str, ...], *, fault_id: str, ttl_s: float, gracefully: bool) -> Lease:
+        return self._runtime.kill(self._platform, instances, fault_id=fault_id, ttl_s=ttl_s, gracefully=gracefully)
+
+    def heal(self, fault_id: str) -> Any:
+        return self._runtime.heal(self._platform, fault_id)
+
+
+# --- ways to harm -----------------------------------------------------------------------------------
+
+
+def _only_harm(platform: Platform, options: Options, promise: Promise | None, fault: Kill, on_event: OnEvent) -> Told:
+    hold_s = _hold_s(options, promise)
+    with _held(platform, fault, on_event) as held:
+        if options.is_detached:
+            held.detach()
+            return Told(
+                effect=held.effect,
+                summary=f"{held.effect}\nheals by itself after {fault.ttl_s:g} s, or now: tracelab chaos heal",
+            )
+        on_event(Said(text=f"holding for {hold_s:g} s; nothing is judged without load"))
+        _wait(hold_s)
+    return Told(effect=held.effect, summary=f"{held.effect}\nhealed; nothing was judged, because there was no load")
+
+
+def _own_run(
+    platform: Platform, runtime: Runtime, options: Options, promise: Promise | None, on_event: OnEvent
+) -> Told:
+    scenario = options.scenario or (promise.load.scenario if promise is not None else _SCENARIO)
+    rate = promise.load.rate_per_s if promise is not None else _RATE_PER_S
+    # The generator takes `users` in the open model too: they are the people of whom one must be free.
+    plan_ = drive.check(drive.Options(scenario=scenario, rate_per_s=rate, seed=options.seed))
+    with (
+        recording(
+            platform,
+            kind="chaos",
+            scenario=scenario,
+            seed=plan_.seed,
+            asked=(promise.id,) if promise is not None else (),
+            promise=promise.id if promise is not None else None,
+            parameters={**drive.parameters(plan_), "fault": options.fault, "target": options.target},
+        ) as record,
+        session(record, drive.job(record, scenario, plan_), runtime, on_event) as people,
+    ):
+        people.warm_up(plan_.warmup_s)
+        people.phase("steady", _STEADY_S)
+        effect = fault_under_load(people, platform, runtime, options, promise, on_event)
+        people.end()
+    findings = judge(record.run)
+    return Told(effect=effect, summary=effect, run=record.run, findings=findings)
+
+
+def fault_under_load(
+    people: Session,
+    platform: Platform,
+    runtime: Runtime,
+    options: Options,
+    promise: Promise | None,
+    on_event: OnEvent,
+) -> str:
+    """Live through the phases `fault` and `recovery` of a Run; return the measured effect."""
+    run = people.recording.run
+    hold_s = _hold_s(options, promise)
+    fault = build(platform, runtime, options.fault, options.target, ttl_s=_ttl_s(hold_s))
+    with _held(platform, fault, on_event) as held:
+        record = _record(run, held, promise)
+        people.begin("fault", hold_s, at_ns=held.onset_ns)
+
+        def is_over(elapsed_s: float) -> bool:
+            return elapsed_s >= hold_s and (promise is None or users_are_decided(run, promise))
+
+        people.stay("fault", hold_s, until=is_over, at_most_s=2 * hold_s)
+        people.begin("recovery", _bound_s(promise))
+        held.heal()
+        _note_heal(run, record, held)
+    bound_s = _bound_s(promise)
+    people.stay("recovery", bound_s, until=lambda _: has_recovered(run, record), at_most_s=bound_s + 5)
+    return held.effect
+
+
+def _join(
+    platform: Platform,
+    options: Options,
+    promise: Promise | None,
+    fault: Kill,
+    run: Run,
+    on_event: OnEvent,
+) -> Told:
+    """Write the phases of a fault into a Run that another process records; that process judges it."""
+    hold_s = _hold_s(options, promise)
+    on_event(Said(text=f"joining run {run.id}"))
+    with _held(platform, fault, on_event) as held:
+        record = _record(run, held, promise)
+        run.begin("fault", at_ns=held.onset_ns, planned_s=hold_s)
+        _wait(hold_s)
+        run.begin("recovery", planned_s=_bound_s(promise))
+        held.heal()
+        _note_heal(run, record, held)
+    deadline = time.monotonic() + _bound_s(promise)
+    while time.monotonic() < deadline and not has_recovered(run, record):
+        _wait(1.0)
+    run.begin("steady")
+    return Told(effect=held.effect, summary=f"{held.effect}\nhealed; run {run.id} judges it when it ends")
+
+
+def _bound_s(promise: Promise | None) -> float:
+    return promise.back_within_s if promise is not None else _BACK_WITHIN_S
+
+
+def _wait(seconds: float) -> None:
+    time.sleep(seconds)
+
+
+def _record(run: Run, held: Injected, promise: Promise | None) -> FaultRecord:
+    record = FaultRecord(
+        id=held.id,
+        fault=held.fault.kind,
+        target=held.fault.target,
+        instances=held.fault.instances,
+        promise=promise.id if promise is not None else None,
+        onset_ns=held.lease.harmed.at_ns,
+        effect=held.effect,
+    )
+    run.record_fault(record)
+    return record
+
+
+def _note_heal(run: Run, record: FaultRecord, held: Injected) -> None:
+    record.heal_ns, record.healed_ns = held.heal_ns, held.healed_ns
+    run.record_fault(record)
+
+
+@contextmanager
+def _held(platform: Platform, fault: Kill, on_event: OnEvent) -> Iterator[Injected]:
+    """Hold a fault for a block; injected, shown as a gauge, healed and verified whatever happens."""
+    collector = CollectorClient(platform.collector)
+    tags = {"fault": fault.kind, "target": fault.target}
+    try:
+        with injected(fault, Ledger(platform.folder)) as held:
+            collector.gauge(METRIC_FAULT_ACTIVE, 1, tags, platform.statsd)
+            on_event(FaultChanged(fault=fault.kind, target=fault.target, state="injected", effect=held.effect))
+            yield held
+    finally:
+        collector.gauge(METRIC_FAULT_ACTIVE, 0, tags, platform.statsd)
+    if held.healed_ns:
+        took_s = (held.healed_ns - held.heal_ns) / 1e9
+        on_event(
+            FaultChanged(
+                fault=fault.kind,
+                target=fault.target,
+                state="healed",
+                effect=f"accepts connections again after {took_s:.1f} s",
+            )
+        )
+
+
+# --- the ledger ---------------------------------------------------------------------------------------
+
+
+def active(platform: Platform) -> list[dict[str, Any]]:
+    """Return the faults that hold now, as ``chaos status --json`` shows them."""
+    return [
+        {**entry.as_json(), "since": iso(entry.opened_ns), "expires": iso(entry.expires_ns)}
+        for entry in Ledger(platform.folder).active()
+        if entry.expires_ns > time.time_ns()
+    ]
+
+
+def heal(platform: Platform, runtime: Runtime) -> list[str]:
+    """Undo everything that the ledger holds; return what was undone, in words."""
+    return [f"{e.fault} {e.target}" for e in Ledger(platform.folder).heal_all(_RuntimeHarm(runtime, platform))]
