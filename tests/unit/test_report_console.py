@@ -280,22 +280,8 @@ def test_what_would_decide_is_not_said_twice() -> None:
 
 def test_the_status_shows_components_and_urls() -> None:
     """Every component has its line; the memory adds up."""
-    component: dict[str, Any] = {
-        "name": "feed",
-        "kind": "service",
-        "state": "healthy",
-        "pids": [12],
-        "port": 41233,
-        "restarts": 1,
-    }
-    gone: dict[str, Any] = {
-        "name": "feed-redis",
-        "kind": "cache",
-        "state": "down",
-        "pids": [],
-        "port": None,
-        "restarts": 0,
-    }
+    feed: dict[str, Any] = {"name": "feed", "kind": "service", "state": "healthy", "port": 41233}
+    gone: dict[str, Any] = {"name": "feed-redis", "kind": "cache", "state": "down", "port": None}
     status = {
         "platform": "default",
         "runtime": "embedded",
@@ -303,7 +289,10 @@ def test_the_status_shows_components_and_urls() -> None:
         "boot_s": 4.12,
         "gateway": "http://127.0.0.1:41080",
         "urls": {"otlp_http": "http://127.0.0.1:20001"},
-        "components": [{**component, "pss_bytes": 61_234_567}, {**gone, "pss_bytes": None}],
+        "components": [
+            {**feed, "pids": [12], "restarts": 1, "pss_bytes": 61_234_567},
+            {**gone, "pids": [], "restarts": 0, "pss_bytes": None},
+        ],
     }
     text = shown(status_table(status), 80)
     assert "default is degraded · runtime embedded · up in 4.1 s · 61 MB" in text
@@ -382,7 +371,7 @@ def test_a_load_is_a_line_now_and_then_without_a_terminal() -> None:
 
 def test_on_a_terminal_progress_is_drawn_in_place_and_removed() -> None:
     """A live table with a line per operation, and the boot's waiting line; both leave no trace behind."""
-    operations = {"GET /api/timeline/{user_id}": {"sent": 900, "bad": 1, "p50_ms": 3.0, "p99_ms": None}}
+    operations = {"GET /api/timeline/{user_id}": {"n": 900, "bad": 1, "p50_ms": 3.0, "p99_ms": None}}
     with io.StringIO() as file:
         console = Console(file=file, force_terminal=True, width=100)
         with LoadView(console) as load:

@@ -1,20 +1,20 @@
 """The documents that programs rely on (``tracelab/1``): findings as ``check --json`` and ``verdicts.json`` say."""
 
 import json
-from collections.abc import Iterable
+from collections.abc import Sequence
 from typing import Any
 
 from tracelab.conventions import SCHEMA
 from tracelab.errors import UsageError
-from tracelab.verdict import Finding, Verdict
+from tracelab.verdict import Finding, worst
 
 
-def findings_document(*, run: str, verdict: Verdict, exit_code: int, findings: Iterable[Finding]) -> dict[str, Any]:
-    """Return the document of a judged Run."""
+def findings_document(run: str, findings: Sequence[Finding], exit_code: int) -> dict[str, Any]:
+    """Return the document of a judged Run; its verdict is the worst of what was asked."""
     return {
         "schema": SCHEMA,
         "run": run,
-        "verdict": verdict.value,
+        "verdict": worst(f.verdict for f in findings if f.asked).value,
         "exit_code": int(exit_code),
         "findings": [f.as_json() for f in findings],
     }

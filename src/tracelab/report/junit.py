@@ -5,25 +5,20 @@ what was not asked is skipped too.
 """
 
 import re
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable
 from xml.etree import ElementTree as ET
 
+from tracelab.clock import iso
 from tracelab.report.need import needs
+from tracelab.store.run import Run
 from tracelab.verdict import Finding, Verdict
 
 _FORBIDDEN = re.compile("[^\t\n\r\u0020-\ud7ff\ue000-\ufffd\U00010000-\U0010ffff]")  # XML 1.0, section 2.2
 
 
-def junit(
-    findings: Iterable[Finding],
-    *,
-    run: str,
-    seed: int,
-    started: str = "",
-    duration_s: float = 0.0,
-    properties: Mapping[str, str] | None = None,
-) -> str:
-    """Return the report as a text; `started` is ISO-8601 (`tracelab.clock.iso`)."""
+def junit_xml(run: Run, findings: Iterable[Finding]) -> str:
+    """Return the report of a judged Run as text."""
+    info = run.info
     every = list(findings)
     outcomes = [_outcome(f) for f in every]
     totals = {
@@ -31,13 +26,21 @@ def junit(
         "failures": str(outcomes.count("failure")),
         "errors": str(outcomes.count("error")),
         "skipped": str(outcomes.count("skipped")),
-        "time": f"{duration_s:.3f}",
+        "time": f"{max(0, info.finished_ns - info.started_ns) / 1e9:.3f}",
     }
     suites = ET.Element("testsuites", {"name": "tracelab", **totals})
-    stamp = {"timestamp": started.removesuffix("Z").split(".")[0]} if started else {}
-    suite = ET.SubElement(suites, "testsuite", {"name": f"tracelab {_clean(run)}", **totals, **stamp})
+    stamp = {"timestamp": iso(info.started_ns).split(".")[0]}
+    suite = ET.SubElement(suites, "testsuite", {"name": f"tracelab {_clean(run.id)}", **totals, **stamp})
     described = ET.SubElement(suite, "properties")
-    for name, value in {"run": run, "seed": str(seed), **(properties or {})}.items():
+    known = {
+        "run": run.id,
+        "seed": str(info.seed),
+        "scenario": info.scenario,
+        "runtime": info.runtime,
+        "platform": info.platform,
+        "tracelab": info.tracelab,
+    }
+    for name, value in known.items():
         ET.SubElement(described, "property", {"name": _clean(name), "value": _clean(value)})
     for finding, outcome in zip(every, outcomes, strict=True):
         _case(suite, finding, outcome)

@@ -125,10 +125,10 @@ class LoadView(_Live):
         lines = [
             Text(f"    {'operation':<{room}}{'sent':>8}{'bad':>7}{'p50':>10}{'p99':>10}", style="dim", no_wrap=True)
         ]
-        for name, counted in sorted(operations.items(), key=lambda kv: -int(kv[1].get("sent", 0))):
+        for name, counted in sorted(operations.items(), key=lambda kv: -int(kv[1].get("n", 0))):
             bad = int(counted.get("bad", 0))
             line = Text(f"    {crop(name, room - 1, self.signs.more):<{room}}", no_wrap=True)
-            line.append(f"{int(counted.get('sent', 0)):>8,}").append(f"{bad:>7,}", style="red" if bad else "dim")
+            line.append(f"{int(counted.get('n', 0)):>8,}").append(f"{bad:>7,}", style="red" if bad else "dim")
             lines.append(line.append(f"{_ms(counted.get('p50_ms')):>10}{_ms(counted.get('p99_ms')):>10}"))
         return lines if operations else []
 

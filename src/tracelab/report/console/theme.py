@@ -133,7 +133,7 @@ def colour_of(service: str) -> str:
 
 
 def ms(duration_ns: float) -> str:
-    """Write nanoseconds as milliseconds in at most 5 characters: ``0.04``, ``21.4``, ``1234``; from 10 s on ``12.3s``."""
+    """Write nanoseconds as milliseconds in at most 5 characters: ``0.04``, ``1234``; from 10 s on ``12.3s``."""
     value = duration_ns / 1e6
     if value < 9.995:
         return f"{value:.2f}"
