@@ -7,6 +7,7 @@ from opentelemetry.baggage.propagation import W3CBaggagePropagator
 from opentelemetry.context import Context
 from opentelemetry.propagators.composite import CompositePropagator
 from opentelemetry.sdk.trace import SpanLimits, SynchronousMultiSpanProcessor, TracerProvider
+from opentelemetry.sdk.trace.export import SpanExporter
 from opentelemetry.sdk.trace.id_generator import RandomIdGenerator
 from opentelemetry.sdk.trace.sampling import Decision, Sampler, SamplingResult
 from opentelemetry.trace import Link, NoOpTracer, SpanKind, TraceState
@@ -132,11 +133,19 @@ class Telemetry:
         tracing.use(NoOpTracer())
 
 
-def configure(identity: Identity, *, otlp_http: str | None, statsd: str | None, mode: str = "sdk") -> Telemetry:
+def configure(
+    identity: Identity,
+    *,
+    otlp_http: str | None,
+    statsd: str | None,
+    mode: str = "sdk",
+    exporter: SpanExporter | None = None,
+) -> Telemetry:
     """Install the process's telemetry and start its threads; call it after fork, in the process that serves.
 
     `otlp_http` is the collector's base URL, `statsd` its UDP address. Mode ``off`` leaves the API a
-    no-op: nothing is made and nothing is sent.
+    no-op: nothing is made and nothing is sent. `exporter` takes the place of the OTLP one, e.g. to keep
+    spans in a test.
     """
     sender = statsd_module.StatsD(statsd if mode != "off" else None, is_buffered=True)
     statsd_module.use(sender)
@@ -144,7 +153,7 @@ def configure(identity: Identity, *, otlp_http: str | None, statsd: str | None, 
     if mode == "off":
         tracing.use(NoOpTracer())
         return Telemetry(statsd=sender, sender=None, heartbeat=None, provider=None)
-    spans = SpanSender(otlp_http)
+    spans = SpanSender(otlp_http, exporter=exporter)
     provider = TracerProvider(
         sampler=ParentSampler(),
         resource=identity.resource(),
