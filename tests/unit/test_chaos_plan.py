@@ -152,7 +152,10 @@ def test_a_command_can_be_saved_as_a_plan_and_rehearsed() -> None:
     assert "all operations: 2xx within 1s for >= 99% of the requests" in told
     bare = plan.compose(harm, None)
     assert plan.read(plan.render(bare), "bare.yaml") == bare
-    assert plan.rehearse(bare, ("feed-redis#1",)) == ("action kill",)
+    assert plan.rehearse(bare, ("feed-redis#1",)) == (
+        "action    tracelab chaos kill feed-redis --for 12s",
+        "action    tracelab chaos heal",
+    )
 
 
 def test_a_plan_that_is_not_there_or_not_writable_says_so(tmp_path: Path) -> None:

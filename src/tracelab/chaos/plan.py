@@ -173,7 +173,8 @@ def rehearse(plan: Plan, instances: Sequence[str]) -> tuple[str, ...]:
     """Return what a plan would do, line by line, for ``--dry-run``; `instances` are what its target means."""
     promise = plan.promise
     if promise is None:
-        return tuple(f"{step.get('type', 'ref')} {step.get('name', step.get('ref'))}" for step in plan.method)
+        steps = [*plan.method, *plan.rollbacks]
+        return tuple(f"{step.get('type', 'ref'):<9} {_shown(step)}" for step in steps)
     harm, time = promise.harm, quantity.format_duration
     lines = [
         f"load      scenario {promise.load.scenario} at {promise.load.rate_per_s:g}/s",
@@ -279,6 +280,12 @@ def _harms(step: dict[str, Any]) -> bool:
         return False
     words = _words(provider.get("arguments", ""))
     return words[:1] == ["chaos"] and words[1:2] != ["heal"]
+
+
+def _shown(step: dict[str, Any]) -> str:
+    provider = step.get("provider", {})
+    words = [str(provider.get("path", "")), *_words(provider.get("arguments", ""))] if "path" in provider else []
+    return " ".join(words) or str(step.get("name", step.get("ref")))
 
 
 def _agrees(words: list[str], harm: PlannedHarm) -> bool:
