@@ -42,7 +42,7 @@ class GatewaySpans:
         self._known: set[str] = set()
         self._not_before_ns = self.stored_until_ns
         self._pending: list[Span] = []
-        self._read = 0
+        self._is_first = True
         self._turn = asyncio.Lock()
         self._intake: Intake | None = None
         self._book: Book | None = None
@@ -62,8 +62,12 @@ class GatewaySpans:
         if self._intake is None or self._book is None:
             return True
         async with self._turn:
-            new = [s for s in self._log.read() if s.end_ns >= self._not_before_ns and s.span_id not in self._known]
-            self._read += len(new)
+            new = self._log.read()
+            if self._is_first:
+                # What stands in the log already is of a life before ours, or a predecessor has stored it.
+                new = [s for s in new if s.end_ns >= self._not_before_ns and s.span_id not in self._known]
+                self._is_first = False
+                self._known = set()
             self._pending += new
             if self._pending:
                 with contextlib.suppress(Overloaded, OSError):
