@@ -276,7 +276,9 @@ class Device:
         retry_after_s = 0.0
         with ActiveSpan(operation, SpanKind.CLIENT, attributes, context=propagation.EMPTY) as span:
             trace_id = tracing.trace_id()
-            headers = {**self._headers, "traceparent": tracing.traceparent(), "baggage": self._marks.baggage}
+            headers = {**self._headers, "baggage": self._marks.baggage}
+            if trace_id:
+                headers["traceparent"] = tracing.traceparent()
             if kind:
                 headers["Content-Type"] = kind
             sent_ns = now_ns()

@@ -67,6 +67,7 @@ class Meter:
     def enter(self, phase: str) -> None:
         """End the phase that lasts and begin another."""
         self.phases.append(self._closed())
+        self._recent.clear()
         self._begin(phase)
 
     def _closed(self) -> PhaseLoad:
