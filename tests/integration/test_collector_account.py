@@ -213,3 +213,40 @@ def test_the_account_adds_up_over_a_kill_of_the_collector(tmp_path: Path, sender
             assert row.stored == stored[sender.instance]
             assert before[sender.instance] + row.stored + row.dropped == done[sender.instance]
             assert row.finished == row.stored + row.dropped
+
+# People under gevent, in a child that was forked from a process which had all modules loaded.
+GREEN = """
+from gevent import monkey
+monkey.patch_all()
+import gevent, os, sys
+from tracelab.telemetry import provider, tracing
+pid = os.fork()
+if pid:
+    sys.exit(os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1]))
+identity = provider.Identity(service="mobile", instance="mobile#1", boot="1", version="1", environment="t")
+telemetry = provider.configure(identity, otlp_http=sys.argv[1], statsd=None)
+def person(number):
+    for _ in range(30):
+        with tracing.with_baggage(tracelab_run="r1"), tracing.client_span(f"GET {number}", target="gateway") as span:
+            mine = tracing.traceparent()
+            gevent.sleep(0.01)
+            assert tracing.traceparent() == mine, "another greenlet's span became current"
+people = [gevent.spawn(person, n) for n in range(40)]
+gevent.joinall(people, raise_error=True)
+telemetry.shutdown()
+c = telemetry.counts()
+assert c.started == c.finished == c.exported == 1200, c
+os._exit(0)
+"""
+
+
+def test_people_under_gevent_after_a_fork_are_counted(tmp_path: Path) -> None:
+    """The load worker's way: greenlets do not mix their spans, and a clean end leaves nothing behind."""
+    with CollectorProcess(tmp_path / "platform") as collector:
+        subprocess.run([sys.executable, "-c", GREEN, collector.url], check=True, timeout=60)
+        answer = collector.flush()
+        assert answer["complete"]
+        row = row_of(answer, "mobile#1")
+        assert (row.alive, row.left) == (False, True)
+        assert row.finished == row.exported == row.stored == 1200
+        assert explain(Account.from_json(answer), []) == []
