@@ -15,7 +15,8 @@ from collections.abc import AsyncIterator
 from pathlib import Path
 
 from tracelab.runtimes.embedded.identity import Identity
-from tracelab.runtimes.embedded.process import IS_LINUX, Launcher
+from tracelab.runtimes.embedded.process import Launcher
+from tracelab.runtimes.embedded.table import IS_LINUX
 
 SUPERUSER = "postgres"
 PASSWORD_FILE = "tracelab.superuser"

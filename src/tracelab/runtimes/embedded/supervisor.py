@@ -30,7 +30,8 @@ from tracelab.runtimes.embedded.holds import Holds
 from tracelab.runtimes.embedded.logs import last_lines, rotate_by_copy, rotate_by_rename
 from tracelab.runtimes.embedded.member import Member
 from tracelab.runtimes.embedded.nursery import Nursery
-from tracelab.runtimes.embedded.process import Launcher, Process, descendants, pss_bytes
+from tracelab.runtimes.embedded.process import Launcher, Process
+from tracelab.runtimes.embedded.table import descendants, pss_bytes
 
 _GRACE_S = 5.0
 _LOG_LIMIT_BYTES = 10 << 20

@@ -14,7 +14,7 @@ import sys
 import time
 from pathlib import Path
 
-from tracelab.runtimes.embedded.process import IS_LINUX, kill_group, parents
+from tracelab.runtimes.embedded.table import IS_LINUX, kill_group, parents
 
 _GRACE_S = 1.0
 _LIMIT_S = 10.0

@@ -24,7 +24,7 @@ import time
 import traceback
 from typing import Any
 
-from tracelab.runtimes.embedded.process import IS_LINUX, follow_parent
+from tracelab.runtimes.embedded.table import IS_LINUX, follow_parent
 
 PRELOAD = (
     "asyncio",
