@@ -28,6 +28,7 @@ DB_SYSTEM: Final = "db.system.name"  # postgresql, redis
 DB_OPERATION: Final = "db.operation.name"  # SELECT, GET
 DB_COLLECTION: Final = "db.collection.name"  # posts
 DB_NAMESPACE: Final = "db.namespace"
+DB_BATCH_SIZE: Final = "db.operation.batch.size"  # commands of one Redis pipeline
 MESSAGING_SYSTEM: Final = "messaging.system"
 MESSAGING_DESTINATION: Final = "messaging.destination.name"
 MESSAGING_OPERATION: Final = "messaging.operation.name"

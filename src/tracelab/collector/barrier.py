@@ -36,8 +36,11 @@ class Barrier:
         raised.set()
         own = self._gateway.sender if self._gateway is not None else None  # it is read here and now, below
         deadline = time.monotonic() + timeout_s
+        expected: set[Sender] = set()
         while True:
-            waiting = [sender for sender in self._book.live() if sender != own and not self._is_through(sender)]
+            # One that was alive a moment ago may be silent because it flushes: wait for it, unless it has hung up.
+            expected.update(self._book.live())
+            waiting = [s for s in expected if s != own and self._book.is_expected(s) and not self._is_through(s)]
             is_read = await self._gateway.catch_up() if self._gateway is not None else True
             if not waiting and is_read:
                 return True

@@ -12,6 +12,7 @@ from tracelab.conventions import PROCESS_BOOT, SERVICE_INSTANCE_ID, SERVICE_NAME
 from tracelab.store.account import InstanceAccount
 
 LIVE_NS = 3_500_000_000  # three heartbeats missed
+SILENT_NS = 7_000_000_000
 
 
 class Sender(NamedTuple):
@@ -99,6 +100,11 @@ class Book:
         """Return the senders that are heard."""
         at = now_ns()
         return [s for s, beat in self.beats.items() if beat.is_here and at - beat.at_ns < LIVE_NS]
+
+    def is_expected(self, sender: Sender) -> bool:
+        """Claim that a sender may still answer: it has not hung up, nor been silent for longer than a flush takes."""
+        beat = self.beats[sender]
+        return beat.is_here and now_ns() - beat.at_ns < SILENT_NS
 
     def begin(self) -> None:
         """Count from here on: a Run's recording begins (or ends)."""

@@ -42,10 +42,17 @@ class InstanceAccount:
 
     @property
     def missing(self) -> int:
-        """Return how many spans are not in the store: finished ones, or all started ones if it died without goodbye."""
+        """Return how many spans are not in the store.
+
+        Of a living process: those that it sent or gave up (others still wait in it). Of one that left:
+        all finished. Of one that died without goodbye: all started, as far as it could tell.
+        """
         if not self.heartbeat_ns:
             return self.rejected
-        known = self.finished if self.alive or self.left else self.started
+        if self.alive:
+            known = self.exported + self.refused + self.dropped
+        else:
+            known = self.finished if self.left else self.started
         return max(0, known - self.stored)
 
 

@@ -4,6 +4,7 @@ import contextlib
 import http.client
 import json
 import os
+import socket
 import threading
 import time
 from collections.abc import Callable
@@ -45,6 +46,12 @@ class Heartbeat:
     def stop(self) -> None:
         """Send one last beat, and stop."""
         self._stop.set()
+        connection = self._connection
+        if connection is not None and connection.sock is not None:
+            with contextlib.suppress(OSError):
+                connection.sock.shutdown(socket.SHUT_RDWR)  # the collector may be holding a reply
+        if self._thread.is_alive():
+            self._thread.join(_PATIENCE_S)  # else its beat could come after the last word
         with contextlib.suppress(OSError, http.client.HTTPException, ValueError):
             self._last_word()
 
@@ -92,9 +99,9 @@ class Heartbeat:
                     self._connection.close()
                 self._connection = None
             if epoch != self._flushed_epoch:
-                self._flush(_PATIENCE_S)
-                self._flushed_epoch = epoch
-                continue  # report at once what the flush has sent
+                if self._flush(_PATIENCE_S):
+                    self._flushed_epoch = epoch
+                continue  # report at once what the flush has sent; if it could not send all, try again
             self._stop.wait(max(0.0, EVERY_S - (time.monotonic() - begun)))
         if self._connection is not None:
             self._connection.close()

@@ -10,12 +10,11 @@ import redis.asyncio as aredis
 from opentelemetry.trace import Span, SpanKind
 from redis.asyncio.client import Pipeline
 
-from tracelab.conventions import CACHE_KEY, CACHE_NAME, DB_OPERATION, DB_SYSTEM, PEER_SERVICE
+from tracelab.conventions import CACHE_KEY, CACHE_NAME, DB_BATCH_SIZE, DB_OPERATION, DB_SYSTEM, PEER_SERVICE
 from tracelab.telemetry.tracing import ActiveSpan
 
 _QUIET = frozenset({"PING", "AUTH", "HELLO", "CLIENT", "SELECT", "INFO", "CONFIG"})
 _covered: ContextVar[bool] = ContextVar("tracelab_redis_covered", default=False)
-DB_BATCH_SIZE = "db.operation.batch.size"
 
 
 def key_hash(key: str) -> str:
