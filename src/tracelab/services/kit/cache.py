@@ -1,0 +1,215 @@
+"""Cache-aside over Redis: values know how long they are fresh, a key is loaded once at a time, Redis may be away."""
+
+import asyncio
+import struct
+from collections.abc import Awaitable, Callable, Iterable, Mapping
+from dataclasses import dataclass, field
+from enum import StrEnum
+from time import time
+from typing import Final
+
+from redis.asyncio.retry import Retry
+from redis.backoff import NoBackoff
+from redis.exceptions import RedisError
+
+from tracelab.conventions import CACHE_KEEP_S, CACHE_TTL_S, METRIC_CACHE_READS
+from tracelab.services.kit.breaker import Breaker
+from tracelab.telemetry import statsd
+from tracelab.telemetry.redis import key_hash, redis_span, traced_redis
+from tracelab.telemetry.tracing import mark_degraded, mark_fallback, note_cache, set_load_key, untraced
+
+_FRESH_UNTIL: Final = struct.Struct(">Q")  # milliseconds since the epoch, in front of every value
+_TIMEOUT_S: Final = 0.25
+_CONNECTIONS: Final = 100
+FAILURES: Final = (RedisError, OSError, TimeoutError)
+
+
+class Result(StrEnum):
+    """What a read of the cache came to."""
+
+    HIT = "hit"
+    MISS = "miss"
+    STALE = "stale"
+    ERROR = "error"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Reading:
+    """A read; `body` is there for a hit, and for a stale value, which serves only when the source fails."""
+
+    result: Result
+    body: bytes | None = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Loaded:
+    """What a source gave. What is degraded is served, and not kept; `also` is kept beside it, 24 h."""
+
+    body: bytes
+    degraded: tuple[str, ...] = ()
+    also: Mapping[str, bytes] = field(default_factory=dict)
+
+
+@dataclass(slots=True, eq=False)
+class _Flight:
+    task: asyncio.Task[Loaded]
+    is_outdated: bool = False
+
+
+class Cache:
+    """The cache of one edge. It is never needed: without it `load` asks the source.
+
+    Keys read ``name:id``; the name decides how long a value is fresh. ``TRACELAB_TEST_BREAK`` may say
+    ``single-flight``, and then everybody loads for themselves: a test wants to see the promise fail.
+    """
+
+    def __init__(self, url: str, *, target: str, edge: str, broken: frozenset[str] = frozenset()) -> None:
+        self._redis = traced_redis(
+            url,
+            target=target,
+            socket_timeout=_TIMEOUT_S,
+            socket_connect_timeout=_TIMEOUT_S,
+            max_connections=_CONNECTIONS,
+            retry=Retry(NoBackoff(), 0),  # somebody is waiting, and the source is the other way
+        )
+        self._target = target
+        self._breaker = Breaker(edge, failures=3, rest_s=0.5)
+        self._flights: dict[str, _Flight] = {}
+        self._is_shared = "single-flight" not in broken
+
+    async def check(self) -> None:
+        """Ask Redis whether it answers."""
+        with untraced():
+            await self._redis.ping()
+
+    async def close(self) -> None:
+        """Close all connections."""
+        await self._redis.aclose()
+
+    async def read(self, key: str) -> Reading:
+        """Read one key; an absent Redis is a `Result.ERROR`, and makes the request degraded."""
+        reading = await self._read(key)
+        statsd.current().count(METRIC_CACHE_READS, cache=_name(key), result=reading.result.value)
+        return reading
+
+    async def write(self, key: str, body: bytes, also: Mapping[str, bytes] | None = None) -> None:
+        """Keep a value (and others beside it, in the same round trip); without Redis nothing is kept."""
+        if not self._breaker.is_allowed():
+            return
+        try:
+            with redis_span("SET", key, self._target):
+                if also:
+                    async with self._redis.pipeline(transaction=False) as pipeline:
+                        for one, value in {key: body, **also}.items():
+                            pipeline.set(one, _stamped(one, value), ex=CACHE_KEEP_S)
+                        await pipeline.execute()
+                else:
+                    await self._redis.set(key, _stamped(key, body), ex=CACHE_KEEP_S)
+        except FAILURES:
+            self._breaker.failed()
+            mark_degraded(self._target)
+        else:
+            self._breaker.succeeded()
+
+    async def forget(self, keys: Iterable[str]) -> None:
+        """Drop values, in one round trip; a load that is under way for one of them will not be kept."""
+        wanted = list(keys)
+        for key in wanted:
+            flight = self._flights.get(key)
+            if flight is not None:
+                flight.is_outdated = True
+        if not wanted or not self._breaker.is_allowed():
+            return
+        try:
+            with redis_span("DEL", wanted[0], self._target):
+                await self._redis.delete(*wanted)
+        except FAILURES:
+            self._breaker.failed()
+            mark_degraded(self._target)
+        else:
+            self._breaker.succeeded()
+
+    async def load(
+        self,
+        key: str,
+        source: Callable[[], Awaitable[Loaded]],
+        *,
+        failures: tuple[type[Exception], ...] = (),
+    ) -> bytes:
+        """Return the cached value, else what `source` gives, which is kept.
+
+        Everybody who misses the same key while it is being loaded waits for that one load. When the
+        source raises one of `failures`, an old value serves (*stale*), if there is one.
+        """
+        reading = await self.read(key)
+        if reading.result is Result.HIT and reading.body is not None:
+            return reading.body
+        try:
+            loaded = await self._load_once(key, source)
+        except failures as error:
+            if reading.body is None:
+                raise
+            mark_degraded(_name(key))
+            mark_fallback("stale_cache", type(error).__name__)
+            return reading.body
+        if reading.result is Result.ERROR:
+            mark_fallback("database", "cache unavailable")
+        mark_degraded(*loaded.degraded)
+        return loaded.body
+
+    async def _load_once(self, key: str, source: Callable[[], Awaitable[Loaded]]) -> Loaded:
+        if not self._is_shared:
+            return await self._fill(key, source, None)
+        while (flight := self._flights.get(key)) is not None and flight.is_outdated:
+            await asyncio.wait([flight.task])  # it reads what was before; one load at a time, so wait for its end
+        if flight is None:
+            # A task of its own: when the first to ask goes away, those who wait still get their answer.
+            flight = _Flight(task=None)  # type: ignore[arg-type]  # set in the next line: the task needs its flight
+            flight.task = asyncio.create_task(self._fill(key, source, flight))
+            self._flights[key] = flight
+            flight.task.add_done_callback(lambda task: self._land(key, task))
+        return await asyncio.shield(flight.task)
+
+    async def _fill(self, key: str, source: Callable[[], Awaitable[Loaded]], flight: _Flight | None) -> Loaded:
+        with set_load_key(key_hash(key)):
+            loaded = await source()
+        if not loaded.degraded and not (flight is not None and flight.is_outdated):
+            await self.write(key, loaded.body, loaded.also)
+        return loaded
+
+    def _land(self, key: str, task: asyncio.Task[Loaded]) -> None:
+        self._flights.pop(key, None)
+        if not task.cancelled():
+            task.exception()  # whoever waited has it; nobody may be left to wait
+
+    async def _read(self, key: str) -> Reading:
+        if not self._breaker.is_allowed():
+            mark_degraded(self._target)
+            return Reading(result=Result.ERROR)
+        try:
+            with redis_span("GET", key, self._target):
+                value = await self._redis.get(key)
+                reading = _unstamped(value if isinstance(value, bytes) else None)
+                note_cache(hit=reading.result is Result.HIT)
+        except FAILURES:
+            self._breaker.failed()
+            mark_degraded(self._target)
+            return Reading(result=Result.ERROR)
+        self._breaker.succeeded()
+        return reading
+
+
+def _name(key: str) -> str:
+    return key.partition(":")[0]
+
+
+def _stamped(key: str, body: bytes) -> bytes:
+    return _FRESH_UNTIL.pack(int((time() + CACHE_TTL_S[_name(key)]) * 1000)) + body
+
+
+def _unstamped(value: bytes | None) -> Reading:
+    if value is None or len(value) < _FRESH_UNTIL.size:
+        return Reading(result=Result.MISS)
+    (fresh_until_ms,) = _FRESH_UNTIL.unpack_from(value)
+    body = value[_FRESH_UNTIL.size :]
+    return Reading(result=Result.HIT if time() * 1000 < fresh_until_ms else Result.STALE, body=body)
