@@ -17,6 +17,7 @@ import sys
 import traceback
 from collections.abc import AsyncIterator, Mapping
 from dataclasses import asdict
+from pathlib import Path
 from typing import Any
 
 from tracelab.clock import now_ns
@@ -431,7 +432,10 @@ def main() -> None:
     line = b""
     while not line.endswith(b"\n"):
         part = channel.recv(65536)
-        if not part:
+        if not part:  # whoever asked is gone before it could say for what
+            folder = Path.cwd()
+            shutil.rmtree(folder, ignore_errors=True)
+            lock.remove(lock_descriptor, lock.path_of(folder))
             return
         line += part
 

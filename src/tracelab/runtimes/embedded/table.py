@@ -52,6 +52,19 @@ def parents() -> dict[int, tuple[int, int]]:
     return {int(pid): (int(parent), int(group)) for pid, parent, group in rows}
 
 
+def started(pid: int) -> str | None:
+    """Return when a process began (in the kernel's ticks), which tells it from a later one with its pid.
+
+    None where there is no such process; the same word for all where the system does not say.
+    """
+    if not IS_LINUX:
+        return ""
+    try:
+        return Path(f"/proc/{pid}/stat").read_text().rsplit(")", 1)[1].split()[19]
+    except OSError:
+        return None
+
+
 def descendants(pids: Iterable[int]) -> list[int]:
     """Return the children of some processes, and theirs, and so on."""
     below: dict[int, list[int]] = {}

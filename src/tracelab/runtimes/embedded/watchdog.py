@@ -14,7 +14,7 @@ import sys
 import time
 from pathlib import Path
 
-from tracelab.runtimes.embedded.table import IS_LINUX, kill_group, parents
+from tracelab.runtimes.embedded.table import IS_LINUX, kill_group, parents, started
 
 _GRACE_S = 1.0
 _LIMIT_S = 10.0
@@ -26,13 +26,16 @@ def main() -> None:
     for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
         signal.signal(number, signal.SIG_IGN)
     registered: dict[int, int] = {}
+    began: dict[int, str | None] = {}
     for line in sys.stdin.buffer:
         word, *rest = line.split()
         if word.startswith(b"+"):
             registered[int(word)] = int(rest[0])
+            began[int(word)] = started(int(word))
         else:
             registered.pop(-int(word), None)
-    end(registered)
+    # A pid whose process began at another time is somebody else's by now. One that is gone may still name a group.
+    end({pid: number for pid, number in registered.items() if started(pid) in (None, began[pid])})
 
 
 def end(registered: dict[int, int]) -> None:
