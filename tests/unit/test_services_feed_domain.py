@@ -135,7 +135,7 @@ async def test_a_new_post_reaches_every_follower_once_and_in_batches() -> None:
     """The author and every follower lose their cached timelines, in bounded batches."""
     followers = [f"u{n}" for n in range(450)]
     shelf = _Shelf(followers=(*followers, "ann"))
-    stale = await feed(shelf).publish(post(1))
+    stale = (await feed(shelf).publish(post(1))).stale
     await feed(shelf).spread(stale)
     assert sorted(u for batch in shelf.forgotten for u in batch) == sorted([*followers, "ann"])
     assert max(map(len, shelf.forgotten)) <= INVALIDATE_BATCH
@@ -144,5 +144,6 @@ async def test_a_new_post_reaches_every_follower_once_and_in_batches() -> None:
 async def test_a_post_is_stored_although_profile_is_down() -> None:
     """Publishing does not need profile; the author's own timeline is dropped all the same."""
     shelf = _Shelf(followers=None)
-    assert await feed(shelf).publish(post(1)) == ("ann",)
+    published = await feed(shelf).publish(post(1))
+    assert (published.stale, published.degraded) == (("ann",), ("profile",))
     assert shelf.kept == [post(1)]

@@ -45,20 +45,33 @@ class Item:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Page:
-    """A page of a timeline; `degraded` names what it had to do without."""
+    """A page of a timeline; `degraded` names what it had to do without.
+
+    `following` is the list that it was made by, when profile gave it; `fallback` is what stood in for it else.
+    """
 
     items: Sequence[Item]
     next: str | None
     degraded: tuple[str, ...] = ()
+    following: Sequence[str] | None = None
+    fallback: str | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Following:
-    """Whom a person follows; `is_stale` when it is our own last copy, `known` False when we have none."""
+    """Whom a person follows; `fallback` says where the list is from when profile did not give it."""
 
     user_ids: Sequence[str]
-    is_stale: bool = False
-    is_known: bool = True
+    fallback: str | None = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Published:
+    """A new post, and whose cached timelines lack it now."""
+
+    item: Item
+    stale: tuple[str, ...]
+    degraded: tuple[str, ...] = ()
 
 
 class Posts(Protocol):
@@ -131,17 +144,22 @@ class Feed:
         self._media = media
         self._timelines = timelines
 
-    async def publish(self, post: Post) -> tuple[str, ...]:
-        """Store a post and return whose timelines now lack it: the author's and every follower's.
+    async def publish(self, post: Post) -> Published:
+        """Store a post; whose timelines lack it now are its author and every follower.
 
         With profile down the post is stored all the same, and only the author's own timeline is named.
         """
         await self._posts.add(post)
+        degraded: tuple[str, ...] = ()
         try:
             followers = await self._people.followers(post.author_id)
         except Unreachable:
-            followers = ()
-        return tuple(dict.fromkeys((post.author_id, *followers)))
+            followers, degraded = (), ("profile",)
+        return Published(
+            item=Item(post=post, media=None),
+            stale=tuple(dict.fromkeys((post.author_id, *followers))),
+            degraded=degraded,
+        )
 
     async def spread(self, user_ids: Sequence[str]) -> None:
         """Drop cached timelines, however many, in batches."""
@@ -156,12 +174,14 @@ class Feed:
         posts = await self._posts.page(authors, limit + 1, before)
         more, posts = len(posts) > limit, posts[:limit]
         urls, degraded = await self._urls(posts)
-        if following.is_stale or not following.is_known:
+        if following.fallback:
             degraded = ("profile", *degraded)
         return Page(
             items=[Item(post=p, media=urls.get(p.media_id) if p.media_id else None) for p in posts],
             next=posts[-1].id if more else None,
             degraded=degraded,
+            following=None if following.fallback else following.user_ids,
+            fallback=following.fallback,
         )
 
     async def item(self, post_id: str) -> tuple[Item, tuple[str, ...]]:
@@ -179,7 +199,7 @@ class Feed:
             return Following(user_ids=await self._people.following(user_id))
         except Unreachable:
             copy = await self._last_known.recall(user_id)
-            return Following(user_ids=copy or (), is_stale=copy is not None, is_known=copy is not None)
+            return Following(user_ids=copy or (), fallback="own_posts" if copy is None else "stale_cache")
 
     async def _urls(self, posts: Sequence[Post]) -> tuple[Mapping[str, Mapping[str, str]], tuple[str, ...]]:
         wanted = tuple(dict.fromkeys(p.media_id for p in posts if p.media_id))

@@ -1,14 +1,17 @@
-"""Posts and likes in PostgreSQL: single statements, each its own transaction, so that a read is one round trip."""
+"""Posts and likes in PostgreSQL, each read one round trip; timelines and posts as bytes in Redis."""
 
-from collections.abc import Sequence
+import json
+from collections.abc import Awaitable, Callable, Sequence
 from typing import Final
 
 from sqlalchemy import RowMapping, TextClause, text
-from sqlalchemy.exc import IntegrityError
+from sqlalchemy.exc import IntegrityError, InterfaceError, OperationalError
+from sqlalchemy.exc import TimeoutError as PoolTimeout
 from sqlalchemy.ext.asyncio import AsyncEngine
 
 from tracelab.clock import iso
 from tracelab.services.feed.domain import Post, PostMissing
+from tracelab.services.kit.cache import Cache, Loaded
 
 _INSERT: Final = text(
     """
@@ -48,6 +51,7 @@ _LIKE: Final = text(
     """
 )
 _UNLIKE: Final = text("DELETE FROM likes WHERE post_id = CAST(:post_id AS uuid) AND user_id = CAST(:user_id AS uuid)")
+SOURCE_FAILURES: Final = (OperationalError, InterfaceError, PoolTimeout)
 _NEWEST: Final = "ffffffff-ffff-ffff-ffff-ffffffffffff"
 
 
@@ -116,3 +120,32 @@ def _post(row: RowMapping) -> Post:
         created_at=iso(round(row["created_at"].timestamp() * 1000) * 1_000_000),
         likes=row["likes"],
     )
+
+
+class CachedTimelines:
+    """Implements `Timelines` and `LastKnown`, and keeps cached pages and posts, over feed-redis."""
+
+    def __init__(self, cache: Cache) -> None:
+        self._cache = cache
+
+    async def timeline(self, user_id: str, source: Callable[[], Awaitable[Loaded]]) -> bytes:
+        """Return the first page of a timeline as it goes over the wire."""
+        return await self._cache.load(f"timeline:{user_id}", source, failures=SOURCE_FAILURES)
+
+    async def post(self, post_id: str, source: Callable[[], Awaitable[Loaded]]) -> bytes:
+        """Return a post as it goes over the wire."""
+        return await self._cache.load(f"post:{post_id}", source, failures=SOURCE_FAILURES)
+
+    async def forget(self, user_ids: Sequence[str]) -> None:
+        """Drop the cached timelines of some people, in one pipeline."""
+        await self._cache.forget([f"timeline:{user_id}" for user_id in user_ids])
+
+    async def recall(self, user_id: str) -> Sequence[str] | None:
+        """Return our last copy of whom a person follows, or None."""
+        reading = await self._cache.read(last_known(user_id))
+        return None if reading.body is None else list(json.loads(reading.body))
+
+
+def last_known(user_id: str) -> str:
+    """Return the key of our own copy of whom a person follows."""
+    return f"following:{user_id}"
