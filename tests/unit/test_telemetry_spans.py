@@ -9,7 +9,7 @@ import httpx
 import pytest
 from fastapi import FastAPI
 from opentelemetry import trace
-from opentelemetry.sdk.trace import ReadableSpan
+from opentelemetry.sdk.trace import ReadableSpan, TracerProvider
 from opentelemetry.sdk.trace.export import SpanExporter, SpanExportResult
 from opentelemetry.trace import SpanKind, StatusCode
 
@@ -228,3 +228,43 @@ def test_a_later_version_and_tracestate_are_understood() -> None:
     stated = propagation.parse(PARENT, "vendor=1")
     assert stated is not None
     assert stated.trace_state.to_header() == "vendor=1"
+
+
+class Mute(Kept):
+    """Answers nothing to the first exports, then everything."""
+
+    def __init__(self, failures: int) -> None:
+        super().__init__()
+        self.failures = failures
+
+    def export(self, spans: Sequence[ReadableSpan]) -> SpanExportResult:
+        """Fail as often as asked, then keep."""
+        self.failures -= 1
+        return SpanExportResult.FAILURE if self.failures >= 0 else super().export(spans)
+
+
+@pytest.mark.parametrize(("failures", "dropped"), [(2, 0), (6, 3), (7, 3)])
+def test_a_batch_that_nobody_answers_is_sent_again_and_at_last_dropped(failures: int, dropped: int) -> None:
+    """It is kept over a short absence of the collector; the count of dropped spans is exact."""
+    exporter = Mute(failures)
+    spans = sender.SpanSender(None, exporter=exporter)
+    source = TracerProvider(shutdown_on_exit=False)
+    source.add_span_processor(spans)
+    for _ in range(3):
+        source.get_tracer("x").start_span("x").end()
+    for _ in range(8):
+        spans.force_flush()
+    counts = spans.counts()
+    assert (counts.finished, counts.exported, counts.dropped) == (3, 3 - dropped, dropped)
+    assert len(exporter.spans) == 3 - dropped
+
+
+def test_goodbye_does_not_wait_for_a_dead_collector() -> None:
+    """What cannot be sent at the end is dropped and counted, and the end comes."""
+    identity = provider.Identity(service="feed", instance="feed#1", boot="1", version="1", environment="test")
+    telemetry = provider.configure(identity, otlp_http="http://127.0.0.1:1", statsd=None)
+    with tracing.internal_span("x"):
+        pass
+    telemetry.shutdown()
+    counts = telemetry.counts()
+    assert (counts.finished, counts.exported, counts.dropped) == (1, 0, 1)

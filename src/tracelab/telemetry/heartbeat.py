@@ -16,6 +16,7 @@ from tracelab.telemetry.sender import Counts
 
 EVERY_S = 1.0
 _PATIENCE_S = 5.0
+_FAREWELL_S = 0.5
 
 
 class Heartbeat:
@@ -51,7 +52,7 @@ class Heartbeat:
             with contextlib.suppress(OSError):
                 connection.sock.shutdown(socket.SHUT_RDWR)  # the collector may be holding a reply
         if self._thread.is_alive():
-            self._thread.join(_PATIENCE_S)  # else its beat could come after the last word
+            self._thread.join(_FAREWELL_S)  # else its beat could come after the last word
         with contextlib.suppress(OSError, http.client.HTTPException, ValueError):
             self._last_word()
 
@@ -72,7 +73,7 @@ class Heartbeat:
         }
 
     def _last_word(self) -> None:
-        connection = http.client.HTTPConnection(self._host, self._port, timeout=1.0)
+        connection = http.client.HTTPConnection(self._host, self._port, timeout=_FAREWELL_S)
         try:
             self._post(connection, {**self._document(0.0), "leaving": True})
         finally:

@@ -23,6 +23,7 @@ from tracelab.telemetry.sender import Outcome, session
 _EVERY_S = 0.5
 _WAITING = 10_000
 _BATCH = 512
+_FAREWELL_S = 0.5
 _OWN = frozenset(logging.makeLogRecord({}).__dict__) | {"message", "asctime", "taskName"}
 _SEVERITY = {
     logging.DEBUG: SeverityNumber.DEBUG,
@@ -115,14 +116,14 @@ class OtlpHandler(logging.Handler):
         """Send what waits, and stop."""
         if not self._stop.is_set():
             self._stop.set()
-            self._thread.join(2.0)
-            self.flush()
+            self._thread.join(_FAREWELL_S)  # its last act is a flush
             self._exporter.shutdown()  # type: ignore[no-untyped-call]
         super().close()
 
     def _run(self) -> None:
         while not self._stop.wait(_EVERY_S):
             self.flush()
+        self.flush()
 
 
 def _plain(value: object) -> str | bool | int | float:

@@ -21,6 +21,9 @@ EVERY_S = 0.25
 _BATCH = 512
 _WAITING = 50_000  # spans kept while the collector is slow or away (about 50 MB)
 _TIMEOUT_S = 5.0  # for one batch, its retries included
+_ATTEMPTS = 6  # of so many timeouts, before a batch that nobody answers is dropped
+_FAREWELL_S = 1.0  # at the end: nothing waits long for telemetry
+_TRANSIENT = (0, HTTPStatus.BAD_GATEWAY, HTTPStatus.GATEWAY_TIMEOUT)  # 0: no reply at all
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -84,6 +87,8 @@ class SpanSender(SpanProcessor):
             )
         self._exporter = exporter
         self._ended: deque[ReadableSpan] = deque()
+        self._unsent: list[ReadableSpan] = []  # a batch that got no answer; sent again as it is, so it is known again
+        self._attempts = 0
         self._started = Tally()
         self._finished = Tally()
         self._overflow = Tally()
@@ -119,24 +124,30 @@ class SpanSender(SpanProcessor):
         if not self._exporting.acquire(timeout=timeout_millis / 1000):
             return False
         try:
-            left = len(self._ended)
+            left = len(self._unsent) + len(self._ended)
             while left > 0 and time.monotonic() < deadline:
-                left -= self._export_batch(left)
+                gone = self._export_batch(left)
+                if not gone:
+                    return False
+                left -= gone
             return left <= 0
         finally:
             self._exporting.release()
 
     def shutdown(self) -> None:
-        """Export what waits, within the time of one batch, and stop."""
+        """Export what waits, within a second, and stop; what is left then was dropped."""
         if self._is_closing:
             return
         self._is_closing = True
         self._wake.set()
-        if self._thread.is_alive() and threading.current_thread() is not self._thread:
-            self._thread.join(_TIMEOUT_S)
-        self.force_flush(int(_TIMEOUT_S * 1000))
+        if self._thread.is_alive():
+            self._thread.join(_FAREWELL_S)  # its last act is a flush
         if self._exporter is not None:
-            self._exporter.shutdown()
+            self._exporter.shutdown()  # ends the waiting between retries
+        self._thread.join(_FAREWELL_S / 5)
+        self._failed += len(self._unsent) + len(self._ended)
+        self._unsent = []
+        self._ended.clear()
 
     # --- ours -----------------------------------------------------------------------------------
 
@@ -156,12 +167,12 @@ class SpanSender(SpanProcessor):
             self._wake.wait(EVERY_S)
             self.force_flush()
             statsd.current().flush()
+        self.force_flush()
 
     def _export_batch(self, at_most: int) -> int:
-        """Export one batch and count what became of it; return its size, at least 1."""
-        batch = [self._ended.popleft() for _ in range(min(at_most, _BATCH, len(self._ended)))]
-        if not batch:
-            return max(1, at_most)
+        """Export one batch and count what became of it; return its size, or 0 if it is to be sent again."""
+        batch = self._unsent or [self._ended.popleft() for _ in range(min(at_most, _BATCH, len(self._ended)))]
+        self._unsent = []
         if self._exporter is None:
             self._failed += len(batch)
             return len(batch)
@@ -170,6 +181,11 @@ class SpanSender(SpanProcessor):
             self._exported += len(batch)
         elif self._outcome.status in (HTTPStatus.TOO_MANY_REQUESTS, HTTPStatus.SERVICE_UNAVAILABLE):
             self._refused += len(batch)
+        elif self._outcome.status in _TRANSIENT and self._attempts + 1 < _ATTEMPTS and not self._is_closing:
+            self._unsent = batch
+            self._attempts += 1
+            return 0
         else:
             self._failed += len(batch)
+        self._attempts = 0
         return len(batch)
