@@ -24,7 +24,7 @@ _EVERY_S = 0.5
 _WAITING = 10_000
 _BATCH = 512
 _FAREWELL_S = 0.5
-_OWN = frozenset(logging.makeLogRecord({}).__dict__) | {"message", "asctime", "taskName"}
+_OWN = frozenset(logging.makeLogRecord({}).__dict__) | {"message", "asctime", "taskName", "color_message"}
 _SEVERITY = {
     logging.DEBUG: SeverityNumber.DEBUG,
     logging.INFO: SeverityNumber.INFO,
