@@ -81,10 +81,10 @@ class RedisChannel:
         self._poll_until = 0.0
         self._tasks: list[asyncio.Task[None]] = []
 
-    @property
-    def is_up(self) -> bool:
-        """Claim that messages of other instances reach us."""
-        return self._is_listening
+    async def check(self) -> None:
+        """Raise `ChannelDown` while messages of other instances do not reach us."""
+        if not self._is_listening:
+            raise ChannelDown("the channel between instances is down")
 
     def start(self) -> None:
         """Begin to listen; `stop` ends it."""

@@ -55,7 +55,7 @@ Authenticate = Callable[[str], Awaitable[Session]]
 
 
 class Events:
-    """One instance's Socket.IO server; `handshake` is its ASGI endpoint."""
+    """One instance's Socket.IO server, itself the ASGI endpoint of its sockets."""
 
     def __init__(self, authenticate: Authenticate) -> None:
         self._authenticate = authenticate
@@ -78,7 +78,7 @@ class Events:
         """Handle sent messages by these rules from now on."""
         self._messaging = messaging
 
-    async def handshake(self, scope: Scope, receive: Receive, send: Send) -> None:
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Serve one connection; its span ends with the upgrade (or the refusal), not with the connection."""
         headers = {name: value.decode("latin-1") for name, value in scope["headers"]}
         span = server_span(
