@@ -25,6 +25,7 @@ from tracelab.devices.person import people
 from tracelab.errors import InfrastructureError
 from tracelab.load import samples
 from tracelab.load.driver import Driver, Job
+from tracelab.store.reader import open_spans
 from tracelab.telemetry.provider import Identity, configure
 
 SERVER = Path(__file__).with_name("load_server.py")
@@ -195,6 +196,42 @@ def test_killed_parent_leaves_no_worker(gateway: str, tmp_path: Path) -> None:
     assert not worker.is_running() or worker.status() == psutil.STATUS_ZOMBIE
 
 
+COLLECTOR = """
+import socket, sys
+from tracelab.collector.server import main
+web, statsd = socket.socket(), socket.socket(socket.AF_INET, socket.SOCK_DGRAM)
+for one in (web, statsd):
+    one.bind(("127.0.0.1", 0))
+web.listen(20)
+print(web.getsockname()[1], flush=True)
+options = {"folder": sys.argv[1], "environment": "test", "boot": "00000000", "gateway_instance": "g#1", "grpc_port": 0}
+main(options, {"http": web, "statsd": statsd})
+"""
+
+
+def test_every_sample_has_its_trace(gateway: str, tmp_path: Path) -> None:
+    """After the report the collector has each span that the worker finished, and each sample's trace."""
+    with subprocess.Popen(
+        [sys.executable, "-c", COLLECTOR, str(tmp_path / "idle")], stdout=subprocess.PIPE, text=True
+    ) as collector:
+        assert collector.stdout is not None
+        base = f"http://127.0.0.1:{collector.stdout.readline().strip()}"
+        with Driver(job(gateway, tmp_path, otlp_http=base)) as driver:
+            driver.start()
+            until(driver, lambda m: m["event"] == "warm")
+            driver.phase("steady")
+            until(driver, is_steady(30))
+            driver.stop()
+        request = urllib.request.Request(f"{base}/tracelab/v1/flush", data=b'{"timeout_s": 5}', method="POST")
+        with urllib.request.urlopen(request, timeout=10) as reply:
+            account = json.loads(reply.read())
+        collector.terminate()
+    (mobile,) = [i for i in account["instances"] if i["service"] == "mobile"]
+    assert mobile["finished"] == mobile["exported"] == mobile["stored"] > 100
+    traced = {s.trace_id for s in open_spans(tmp_path / "idle" / "traffic" / "spans").spans()}
+    assert {s.trace_id for s in samples.read(tmp_path)} <= traced
+
+
 # --- a phone without gevent: plain threads -------------------------------------------------------
 
 
@@ -303,9 +340,10 @@ def test_phone_that_nobody_answers_says_refused(tmp_path: Path) -> None:
 def test_lost_socket_comes_back(phones: Phones) -> None:
     """A phone whose connection broke connects again by itself."""
     chat: Chat = phones.one._chat
-    chat._client.eio.ws.sock.shutdown(2)
+    lost = chat._client
+    lost.eio.ws.sock.shutdown(2)
     deadline = time.monotonic() + WITHIN_S
-    while phones.one.is_connected and time.monotonic() < deadline:
+    while chat._client is lost and time.monotonic() < deadline:
         time.sleep(0.02)
     while not phones.one.is_connected and time.monotonic() < deadline:
         time.sleep(0.02)

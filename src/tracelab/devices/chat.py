@@ -57,12 +57,14 @@ class Chat:
         self._jitter = jitter
         self._client: Any = None
         self._closing = threading.Event()
-        self._reconnecting: threading.Thread | None = None
+        self._lock = threading.Lock()
+        self._is_reconnecting = False
 
     @property
     def is_connected(self) -> bool:
         """Claim that messages can be sent now."""
-        return self._client is not None and bool(self._client.connected)
+        client = self._client
+        return client is not None and bool(client.connected)
 
     def connect(self, carrier: dict[str, str] | None = None) -> None:
         """Open the socket and wait until the server has accepted the token.
@@ -73,7 +75,7 @@ class Chat:
         try:
             self._connect(carrier or {})
         except OSError:
-            self._lost()
+            self._lost(None)
             raise
 
     def _connect(self, carrier: dict[str, str]) -> None:
@@ -89,7 +91,7 @@ class Chat:
             websocket_extra_options={"socket": line},
         )
         client.on("message:new", self._received)
-        client.on("disconnect", self._lost)
+        client.on("disconnect", lambda *_reason: self._lost(client))
         try:
             client.connect(
                 self._gateway,
@@ -101,7 +103,10 @@ class Chat:
         except SocketIOError as cause:
             line.close()
             raise ConnectionRefusedError(f"the socket was refused: {cause}") from cause
-        self._client = client
+        with self._lock:
+            self._client = client
+        if self._closing.is_set():
+            self.close()
 
     def send(self, to: str, body: str, *, intended_ns: int) -> dict[str, Any]:
         """Send a message to a person and return it as the server stored it.
@@ -144,10 +149,11 @@ class Chat:
         return answer
 
     def _call(self, letter: dict[str, Any]) -> dict[str, Any]:
-        if not self.is_connected:
+        client = self._client
+        if client is None or not client.connected:
             raise NoAnswer(OPERATION, REFUSED)
         try:
-            answer = self._client.call("message:send", letter, timeout=PATIENCE_S)
+            answer = client.call("message:send", letter, timeout=PATIENCE_S)
         except socketio.exceptions.TimeoutError:
             raise NoAnswer(OPERATION, TIMEOUT) from None
         except (SocketIOError, OSError) as cause:
@@ -164,30 +170,40 @@ class Chat:
         with ActiveSpan(SPAN_MESSAGE_RECEIVE, SpanKind.CONSUMER, attributes, context=context):
             pass  # the phone rings; nothing else happens on it
 
-    def _lost(self, *_reason: object) -> None:
-        if self._closing.is_set() or (self._reconnecting is not None and self._reconnecting.is_alive()):
-            return
-        self._reconnecting = threading.Thread(target=self._reconnect, name="chat-reconnect", daemon=True)
-        self._reconnecting.start()
+    def _lost(self, client: object) -> None:
+        """Forget a connection that broke (None: one that never came about), and see to a new one."""
+        with self._lock:
+            if self._client is client:
+                self._client = None
+            if self._closing.is_set() or self._is_reconnecting:
+                return
+            self._is_reconnecting = True
+        threading.Thread(target=self._reconnect, name="chat-reconnect", daemon=True).start()
 
     def _reconnect(self) -> None:
         wait_s = _FIRST_RETRY_S
         # Bounded by the phone's life: `close` ends it. Jitter, so that a crowd does not come back at once.
         while not self._closing.wait(wait_s * (0.5 + self._jitter())):
+            wait_s = min(2 * wait_s, _LONGEST_RETRY_S)
             with contextlib.suppress(OSError):
                 self._connect({})
-                return
-            wait_s = min(2 * wait_s, _LONGEST_RETRY_S)
+            with self._lock:
+                if self._client is not None:
+                    self._is_reconnecting = False
+                    return
 
     def renew(self) -> None:
         """Show the server the new token, so that it does not close the socket when the old one expires."""
-        if self.is_connected:
+        client = self._client
+        if client is not None and client.connected:
             with contextlib.suppress(SocketIOError, OSError):
-                self._client.emit("auth:refresh", {"token": self._token()})
+                client.emit("auth:refresh", {"token": self._token()})
 
     def close(self) -> None:
         """Close the socket; nothing reconnects any more."""
         self._closing.set()
-        if self._client is not None:
+        with self._lock:
+            client, self._client = self._client, None
+        if client is not None:
             with contextlib.suppress(SocketIOError, OSError):
-                self._client.disconnect()
+                client.disconnect()

@@ -72,7 +72,7 @@ class Worker:
         self.marks = Marks(run=job.run_id, scenario=Path(job.scenario).stem)
         scenario = find(job.scenario)
         self.scenario = scenario()
-        self._repertoire = {role: Repertoire(scenario.steps(), role) for role in scenario.people}
+        self.repertoire = {role: Repertoire(scenario.steps(), role) for role in scenario.people}
         self._roles = scenario.people
         self._deliveries = Deliveries(self._done)
         self._first_operation: dict[str, str] = {}  # of each step, learnt: what a dropped step would have asked
@@ -174,7 +174,7 @@ class Worker:
             def __init__(self, environment: Environment) -> None:
                 super().__init__(environment)
                 self.phone = waiting.pop()
-                self.steps = worker._repertoire[self.phone.role]
+                self.steps = worker.repertoire[self.phone.role]
                 self.due_ns = 0
                 self.think_s = 0.0
 
@@ -223,7 +223,7 @@ class Worker:
                 place = dice.randrange(len(free))
                 free[place], free[-1] = free[-1], free[place]
                 phone = free.pop()
-                busy.spawn(lend, phone, self._repertoire[phone.role].draw(dice), due_ns)
+                busy.spawn(lend, phone, self.repertoire[phone.role].draw(dice), due_ns)
             else:
                 self._drop(dice, due_ns)
         busy.join(_STEP_GRACE_S)
@@ -231,7 +231,7 @@ class Worker:
 
     def _drop(self, dice: Random, due_ns: int) -> None:
         role = dice.choices(list(self._roles), weights=list(self._roles.values()))[0]
-        step = self._repertoire[role].draw(dice)
+        step = self.repertoire[role].draw(dice)
         self._done(
             Attempt(
                 operation=self._first_operation.get(step.name, step.name),
