@@ -6,7 +6,7 @@ import signal
 from pathlib import Path
 from typing import Final
 
-from tracelab.runtimes.embedded.cluster import PASSWORD_FILE, SUPERUSER, Clusters
+from tracelab.runtimes.embedded.cluster import DATABASE, PASSWORD_FILE, SUPERUSER, Clusters
 from tracelab.runtimes.embedded.identity import Identity
 from tracelab.runtimes.embedded.process import Launcher, Process
 
@@ -102,14 +102,15 @@ class Postgres:
     async def _provision(self) -> None:
         """Give the superuser a password of this platform, and the component its role and database.
 
-        The template's empty database is renamed rather than a new one made, which would copy 7 MB.
+        The cluster's only database is renamed rather than another one made, which would copy 7 MB. ALTER DATABASE
+        refuses to rename the database that one is connected to; its catalog row does not.
         """
         secret = self._data / PASSWORD_FILE
         statements = (
             f"ALTER ROLE {SUPERUSER} PASSWORD '{self._superuser_password}';\n"
             f"CREATE ROLE {self._role} LOGIN PASSWORD '{self._password}';\n"
-            f"ALTER DATABASE postgres RENAME TO {self._role};\n"
-            f"ALTER DATABASE {self._role} OWNER TO {self._role};\n"
+            f"ALTER DATABASE {DATABASE} OWNER TO {self._role};\n"
+            f"UPDATE pg_database SET datname = '{self._role}' WHERE datname = '{DATABASE}';\n"
         )
         await self._launcher.run(
             [str(self._identity.binary.with_name("psql")), "-X", "-q", "-1", "-v", "ON_ERROR_STOP=1", "-f", "-"],
@@ -121,7 +122,7 @@ class Postgres:
                 "PGPORT": str(self._port),
                 "PGUSER": SUPERUSER,
                 "PGPASSWORD": secret.read_text(encoding="ascii"),
-                "PGDATABASE": "template1",
+                "PGDATABASE": DATABASE,
                 "PGSSLMODE": "disable",
                 "PGGSSENCMODE": "disable",
                 "PGCONNECT_TIMEOUT": "10",
