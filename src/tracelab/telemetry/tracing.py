@@ -233,7 +233,7 @@ def trace_id() -> str:
 def mark_degraded(*words: str) -> None:
     """Say on the request in hand that the answer is less than whole, and why."""
     request = _request.get()
-    if request is None:
+    if request is None or not words:
         return
     request.degraded.extend(word for word in words if word not in request.degraded)
     request.span.set_attribute(DEGRADED, tuple(request.degraded))
