@@ -145,7 +145,7 @@ class Cache:
         if reading.result is Result.HIT and reading.body is not None:
             return reading.body
         try:
-            loaded = await self._load_once(key, source)
+            loaded = await self._load_once(key, source, is_kept=reading.result is not Result.ERROR)
         except failures as error:
             if reading.body is None:
                 raise
@@ -157,23 +157,26 @@ class Cache:
         mark_degraded(*loaded.degraded)
         return loaded.body
 
-    async def _load_once(self, key: str, source: Callable[[], Awaitable[Loaded]]) -> Loaded:
+    async def _load_once(self, key: str, source: Callable[[], Awaitable[Loaded]], *, is_kept: bool) -> Loaded:
         if not self._is_shared:
-            return await self._fill(key, source, None)
+            return await self._fill(key, source, None, is_kept=is_kept)
         while (flight := self._flights.get(key)) is not None and flight.is_outdated:
             await asyncio.wait([flight.task])  # it reads what was before; one load at a time, so wait for its end
         if flight is None:
             # A task of its own: when the first to ask goes away, those who wait still get their answer.
             flight = _Flight(task=None)  # type: ignore[arg-type]  # set in the next line: the task needs its flight
-            flight.task = asyncio.create_task(self._fill(key, source, flight))
+            flight.task = asyncio.create_task(self._fill(key, source, flight, is_kept=is_kept))
             self._flights[key] = flight
             flight.task.add_done_callback(lambda task: self._land(key, task))
         return await asyncio.shield(flight.task)
 
-    async def _fill(self, key: str, source: Callable[[], Awaitable[Loaded]], flight: _Flight | None) -> Loaded:
+    async def _fill(
+        self, key: str, source: Callable[[], Awaitable[Loaded]], flight: _Flight | None, *, is_kept: bool
+    ) -> Loaded:
         with set_load_key(key_hash(key)):
             loaded = await source()
-        if not loaded.degraded and not (flight is not None and flight.is_outdated):
+        # Where the read failed a write would too, and only make its caller wait once more.
+        if is_kept and not loaded.degraded and not (flight is not None and flight.is_outdated):
             await self.write(key, loaded.body, loaded.also)
         return loaded
 

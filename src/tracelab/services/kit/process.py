@@ -2,6 +2,7 @@
 
 import gc
 import importlib
+import signal
 import socket
 from collections.abc import Callable, Mapping
 from typing import Any, Final
@@ -49,9 +50,17 @@ def main(options: Mapping[str, Any], sockets: Mapping[str, socket.socket]) -> No
             timeout_graceful_shutdown=_DRAIN_S,
         )
     )
+    # Once it has drained, uvicorn raises the signal again under the handler that stood before: with the
+    # default one the process would die before its last spans are sent.
+    for stop in (signal.SIGTERM, signal.SIGINT):
+        signal.signal(stop, _has_drained)
     gc.collect()
     gc.freeze()  # what stands now stays: full collections need not look at it
     try:
         server.run(sockets=[sockets["http"]])
     finally:
         telemetry.shutdown()
+
+
+def _has_drained(_signal: int, _frame: object) -> None:
+    """Take the signal a second time."""

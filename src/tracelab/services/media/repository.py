@@ -12,7 +12,7 @@ from urllib.parse import urlsplit
 
 import urllib3
 from minio import Minio
-from minio.error import MinioException, S3Error
+from minio.error import InvalidResponseError, MinioException, S3Error
 
 from tracelab.services.media.domain import (
     Content,
@@ -174,5 +174,9 @@ class S3Store:
             if error.code == "InvalidRange":
                 raise RangeUnsatisfiable("the range lies past the end") from error
             raise StoreUnavailable(f"the object store refused: {error.code}") from error
+        except InvalidResponseError as error:
+            if "Response code: 416" in str(error):  # refused without S3's document; the client keeps no status
+                raise RangeUnsatisfiable("the range lies past the end") from error
+            raise StoreUnavailable("the object store's answer cannot be read") from error
         except (MinioException, urllib3.exceptions.HTTPError, OSError) as error:
             raise StoreUnavailable(f"the object store does not answer: {type(error).__name__}") from error
