@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from tracelab.errors import InfrastructureError
+from tracelab.runtimes.embedded import bytecode
 from tracelab.runtimes.embedded.process import Launcher, Process
 from tracelab.runtimes.embedded.zygote import PRELOAD
 
@@ -55,6 +56,13 @@ class Nursery:
         self._channel = ours
         self.ready = asyncio.get_running_loop().create_future()
         self._listener = asyncio.create_task(self._listen(ours, self.process))
+        if bytecode.is_missing():
+            self._launcher.start(
+                [sys.executable, "-m", "tracelab.runtimes.embedded.bytecode", *self._modules],
+                log=self._log,
+                cwd=self._folder,
+                env=environment,
+            )
         self._opening = asyncio.create_task(self._send({"preload": self._modules}, []))
         return self.process
 
