@@ -312,3 +312,30 @@ def test_a_folder_that_cannot_be_made_is_named(tmp_path: Path) -> None:
     with pytest.raises(InfrastructureError, match="cannot be written") as refused:
         RUNTIME.up(STORES, UpOptions(home=tmp_path / "file" / "home"), ignore)
     assert "TRACELAB_HOME" in str(refused.value.hint)
+
+
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM, signal.SIGKILL])
+def test_an_up_that_is_interrupted_leaves_nothing(home: Path, tmp_path: Path, number: signal.Signals) -> None:
+    """Ctrl-C, a polite kill or a rude one, while it boots: the supervisor takes everything down again."""
+    never = tmp_path / "never"
+    never.write_text("#!/bin/sh\nexec sleep 600\n")
+    never.chmod(0o755)
+    script = (
+        "import sys; from pathlib import Path;"
+        "from tracelab.platform.topology import Component, Kind, Topology;"
+        "from tracelab.runtimes.embedded.runtime import Embedded; from tracelab.runtimes.port import UpOptions;"
+        "topology = Topology(name='one', components=(Component(name='feed-redis', kind=Kind.CACHE),), edges=());"
+        "Embedded().up(topology, UpOptions(home=Path(sys.argv[1]), name='cut'), lambda e: print(e.state, flush=True))"
+    )
+    with subprocess.Popen(
+        [sys.executable, "-c", script, str(home)],
+        stdout=subprocess.PIPE,
+        stderr=subprocess.DEVNULL,
+        env={**os.environ, "TRACELAB_VALKEY_BIN": str(never)},
+    ) as command:
+        assert command.stdout is not None
+        assert command.stdout.readline() == b"starting\n"
+        command.send_signal(number)
+        command.wait(timeout=30)
+    folder = handle.platform_folder(home, "cut")
+    until(lambda: not lock.path_of(folder).exists() and not folder.exists())
