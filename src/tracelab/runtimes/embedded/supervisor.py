@@ -38,6 +38,7 @@ _GRACE_S = 5.0
 _LOG_LIMIT_BYTES = 10 << 20
 _ACCESS_LOG_LIMIT_BYTES = 64 << 20
 _ROTATION_S = 5.0
+_NARROW_BYTES = 64 << 20
 
 
 class Supervisor:
@@ -410,9 +411,12 @@ def _quote(lines: list[str]) -> str:
 
 
 def _with_disk(message: str, site: plan.Site) -> InfrastructureError:
-    if "No space left on device" in message or os.strerror(errno.ENOSPC) in message:
+    """Say so where the disk is the likely cause: most programs just end when it is full."""
+    free = shutil.disk_usage(site.folder).free
+    if free < _NARROW_BYTES or "No space left on device" in message:
         return InfrastructureError(
-            f"the disk of {site.folder} is full; {message}", hint="free some space, or set TRACELAB_HOME"
+            f"the disk of {site.folder} is full ({free >> 20} MB free); {message}",
+            hint="free some space, or set TRACELAB_HOME to a folder on another disk",
         )
     return InfrastructureError(message, hint="tracelab up")
 
