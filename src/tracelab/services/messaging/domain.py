@@ -228,11 +228,14 @@ def direct_key(one: str, other: str) -> str:
 
 
 class Seen:
-    """The newest messages that a socket has had, so that none comes twice; bounded."""
+    """The newest messages that a socket has had, so that none comes twice.
+
+    Bounded, and by far more than comes in the few seconds in which the two ways of delivery overlap.
+    """
 
     __slots__ = ("_ids", "_most")
 
-    def __init__(self, most: int = 512) -> None:
+    def __init__(self, most: int = 4096) -> None:
         self._ids: OrderedDict[str, None] = OrderedDict()
         self._most = most
 
