@@ -20,6 +20,7 @@ from tracelab.platform import handle
 from tracelab.platform.handle import ComponentState, Platform
 from tracelab.platform.topology import Topology
 from tracelab.runtimes.embedded import lock
+from tracelab.runtimes.embedded.door import Door
 from tracelab.runtimes.embedded.job import Job
 from tracelab.runtimes.embedded.logs import follow as follow_log
 from tracelab.runtimes.embedded.logs import last_lines
@@ -173,7 +174,7 @@ class Embedded:
 class ControlLease:
     """A fault that lives as long as this connection, or its TTL."""
 
-    def __init__(self, control: "_Control", harmed: Harmed) -> None:
+    def __init__(self, control: Door, harmed: Harmed) -> None:
         self._control = control
         self.harmed = harmed
 
@@ -207,68 +208,14 @@ def _healed(document: dict[str, Any] | None) -> Healed | None:
     )
 
 
-# --- the control door --------------------------------------------------------------------------------
-
-
-class _Control:
-    """One connection to a supervisor."""
-
-    def __init__(self, address: str, token: str) -> None:
-        host, _, port = address.rpartition(":")
-        self._token = token
-        self._socket = socket.create_connection((host, int(port)), timeout=5.0)
-        self._file = self._socket.makefile("rb")
-
-    def __enter__(self) -> "_Control":
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        self.close()
-
-    def close(self) -> None:
-        self._file.close()
-        self._socket.close()
-
-    def ask(self, request: dict[str, Any], *, timeout_s: float) -> dict[str, Any]:
-        """Ask, and return the answer.
-
-        Raises:
-            InfrastructureError: the supervisor refused, or is gone.
-        """
-        self._socket.settimeout(timeout_s)
-        try:
-            self._socket.sendall(json.dumps({**request, "token": self._token}).encode() + b"\n")
-            return self._read(request)
-        except OSError as cause:
-            raise InfrastructureError(
-                f"the supervisor did not answer {request['do']!r}: {cause}", hint="tracelab status"
-            ) from cause
-
-    def events(self, request: dict[str, Any], *, timeout_s: float) -> Iterator[dict[str, Any]]:
-        """Ask, and yield events until it is done."""
-        answer = self.ask(request, timeout_s=timeout_s)
-        while "event" in answer:
-            yield answer["event"]
-            answer = self._read(request)
-
-    def _read(self, request: dict[str, Any]) -> dict[str, Any]:
-        line = self._file.readline()
-        if not line:
-            raise InfrastructureError(f"the supervisor went away during {request['do']!r}", hint="tracelab status")
-        answer: dict[str, Any] = json.loads(line)
-        if not answer["ok"]:
-            raise InfrastructureError(answer["error"], hint=answer["hint"])
-        return answer
-
-
-def _dial(platform: Platform) -> _Control:
+def _dial(platform: Platform) -> Door:
     """Connect to a platform's supervisor.
 
     Raises:
         PlatformDown: it is gone; what it left is cleaned.
     """
     try:
-        return _Control(platform.control, platform.control_token)
+        return Door(platform.control, platform.control_token)
     except OSError:
         path = lock.path_of(platform.folder)
         if not _wait_free(path):
@@ -284,7 +231,7 @@ def _dial(platform: Platform) -> _Control:
 def _is_answering(home: Path, name: str) -> bool:
     try:
         platform = handle.load(home, name)
-        _Control(platform.control, platform.control_token).close()
+        Door(platform.control, platform.control_token).close()
     except (PlatformDown, OSError, ValueError):
         return False
     return True

@@ -7,7 +7,6 @@ word ``commit``: if the channel ends before that, whoever asked is gone, and eve
 
 import asyncio
 import contextlib
-import errno
 import json
 import os
 import shutil
@@ -24,21 +23,20 @@ from tracelab.clock import now_ns
 from tracelab.errors import InfrastructureError, TracelabError
 from tracelab.platform.handle import ComponentState, Platform, platform_folder
 from tracelab.platform.topology import Kind
+from tracelab.runtimes.embedded import census, lock, plan, wiring
 from tracelab.runtimes.embedded import job as jobs
-from tracelab.runtimes.embedded import lock, plan, wiring
 from tracelab.runtimes.embedded.control import Control
 from tracelab.runtimes.embedded.holds import Holds
 from tracelab.runtimes.embedded.logs import last_lines, rotate_by_copy, rotate_by_rename
 from tracelab.runtimes.embedded.member import Member
 from tracelab.runtimes.embedded.nursery import Nursery
 from tracelab.runtimes.embedded.process import Launcher, Process
-from tracelab.runtimes.embedded.table import descendants, pss_bytes
+from tracelab.runtimes.embedded.trouble import explain, quote, with_disk
 
 _GRACE_S = 5.0
 _LOG_LIMIT_BYTES = 10 << 20
 _ACCESS_LOG_LIMIT_BYTES = 64 << 20
 _ROTATION_S = 5.0
-_NARROW_BYTES = 64 << 20
 
 
 class Supervisor:
@@ -92,7 +90,7 @@ class Supervisor:
         except TracelabError as cause:
             failure = cause
         except OSError as cause:
-            failure = _explain(cause)
+            failure = explain(cause)
         finally:
             if not self._is_ending:
                 async for _ in self.down(keep_data=self._has_kept_data and not self._is_committed):
@@ -161,7 +159,7 @@ class Supervisor:
             said = f"{late[0].instance}: {late[0].why or 'no answer'}"
         others = f" (and {len(late) - 1} more)" if len(late) > 1 else ""
         return InfrastructureError(
-            f"{late[0].instance}{others} was not ready after {timeout_s:g} s; {said}" + _quote(late[0].last_words()),
+            f"{late[0].instance}{others} was not ready after {timeout_s:g} s; {said}" + quote(late[0].last_words()),
             hint="tracelab up",
         )
 
@@ -203,7 +201,7 @@ class Supervisor:
             urls=urls,
             topology=topology.digest(),
             instances={m.instance: m.port for m in self._members},
-            components=self._components({m: m.state for m in self._members}),
+            components=self._census({m: m.state for m in self._members}),
             pid=os.getpid(),
             started_ns=now_ns(),
             control=control,
@@ -267,7 +265,7 @@ class Supervisor:
         while self._nursery.process is not None:
             await asyncio.shield(self._nursery.process.exited)
             if not self._is_committed:
-                self._fail("the zygote died while booting" + _quote(last_lines(self._site.log("zygote"), 8)))
+                self._fail("the zygote died while booting" + quote(last_lines(self._site.log("zygote"), 8)))
                 return
             self._nursery.restarts += 1
             await asyncio.sleep(0.2)
@@ -276,11 +274,11 @@ class Supervisor:
     def _on_state(self, member: Member) -> None:
         self._tell({"event": "state", "component": member.instance, "state": member.state, "detail": member.why})
         if member.state == "down" and not self._is_committed:
-            self._fail(f"{member.instance} did not start: {member.why}" + _quote(member.last_words()))
+            self._fail(f"{member.instance} did not start: {member.why}" + quote(member.last_words()))
 
     def _fail(self, message: str) -> None:
         if not self._failed.done():
-            self._failed.set_result(_with_disk(message, self._site))
+            self._failed.set_result(with_disk(message, self._site.folder))
 
     def _spawn(self, coroutine: Any) -> None:
         task: asyncio.Task[Any] = asyncio.create_task(coroutine)
@@ -302,46 +300,18 @@ class Supervisor:
     async def status(self) -> dict[str, Any]:
         """Ask every component how it is, and weigh the memory of all."""
         states = dict(zip(self._members, await asyncio.gather(*(m.look() for m in self._members)), strict=True))
-        components = self._components(states)
+        components = self._census(states)
         is_whole = all(c.state == "healthy" for c in components)
         return {"state": "healthy" if is_whole else "degraded", "components": [asdict(c) for c in components]}
 
-    def _components(self, states: Mapping[Member, str]) -> tuple[ComponentState, ...]:
-        found = []
-        for component in self._job.topology.components:
-            members = [m for m in self._members if m.name == component.name]
-            alive = [m.process.pid for m in members if m.process is not None and not m.process.exited.done()]
-            seen = {states[m] for m in members}
-            state = seen.pop() if len(seen) == 1 else "degraded"
-            pids = [*alive, *descendants(alive)]
-            found.append(
-                ComponentState(
-                    name=component.name,
-                    kind=component.kind.value,
-                    state=state,
-                    pids=tuple(pids),
-                    port=members[0].port,
-                    restarts=sum(m.restarts for m in members),
-                    pss_bytes=pss_bytes(pids),
-                )
-            )
-        own = (
-            ("supervisor", os.getpid(), True, 0),
-            ("watchdog", *_pid(self._watchdog), self._watchdog_restarts),
-            ("zygote", *_pid(self._nursery.process), self._nursery.restarts),
+    def _census(self, states: Mapping[Member, str]) -> tuple[ComponentState, ...]:
+        return census.take(
+            self._job.topology,
+            states,
+            watchdog=self._watchdog,
+            zygote=self._nursery.process,
+            restarts={"watchdog": self._watchdog_restarts, "zygote": self._nursery.restarts},
         )
-        for name, pid, is_up, restarts in own:
-            found.append(
-                ComponentState(
-                    name=name,
-                    kind="runtime",
-                    state="healthy" if is_up else "down",
-                    pids=(pid,) if is_up else (),
-                    restarts=restarts,
-                    pss_bytes=pss_bytes([pid]) if is_up else None,
-                )
-            )
-        return tuple(found)
 
     async def kill(self, request: Mapping[str, Any]) -> dict[str, Any]:
         """Kill instances and hold their restart."""
@@ -400,31 +370,6 @@ def clean(site: plan.Site, *, keep_data: bool) -> None:
             path.unlink(missing_ok=True)
     shutil.rmtree(site.data / "valkey", ignore_errors=True)
     (site.data / "kept").touch()
-
-
-def _pid(process: Process | None) -> tuple[int, bool]:
-    return (process.pid, not process.exited.done()) if process is not None else (0, False)
-
-
-def _quote(lines: list[str]) -> str:
-    return "".join(f"\n  | {line}" for line in lines)
-
-
-def _with_disk(message: str, site: plan.Site) -> InfrastructureError:
-    """Say so where the disk is the likely cause: most programs just end when it is full."""
-    free = shutil.disk_usage(site.folder).free
-    if free < _NARROW_BYTES or "No space left on device" in message:
-        return InfrastructureError(
-            f"the disk of {site.folder} is full ({free >> 20} MB free); {message}",
-            hint="free some space, or set TRACELAB_HOME to a folder on another disk",
-        )
-    return InfrastructureError(message, hint="tracelab up")
-
-
-def _explain(cause: OSError) -> InfrastructureError:
-    if cause.errno == errno.ENOSPC:
-        return InfrastructureError(f"the disk is full: {cause}", hint="free some space, or set TRACELAB_HOME")
-    return InfrastructureError(f"the platform cannot be booted: {cause}", hint="tracelab up")
 
 
 def main() -> None:
