@@ -100,9 +100,8 @@ def until(claim: Callable[[], bool], timeout_s: float) -> bool:
 def run(script: str, home: Path) -> subprocess.Popen[bytes]:
     """Start a command with its own home."""
     environment = {**os.environ, "TRACELAB_HOME": str(home), "TRACELAB_BCRYPT_COST": "4"}
-    return subprocess.Popen(
-        [sys.executable, "-c", script], env=environment, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL
-    )
+    with (home.parent / f"{home.name}.command.log").open("w") as said:
+        return subprocess.Popen([sys.executable, "-c", script], env=environment, stdout=said, stderr=said)
 
 
 def supervisor_of(home: Path) -> int | None:
@@ -139,7 +138,7 @@ def kill_at_random(home: Path, rng: random.Random, boot_s: float) -> str:
         strike(command.pid if whom == "command" else supervisor_of(home))
         command.wait()
         return f"{phase} {whom} after {wait_s:.2f} s"
-    assert command.wait() == 0
+    assert command.wait() == 0, (home.parent / f"{home.name}.command.log").read_text()
     if phase == "run":
         wait_s = rng.uniform(0.0, 0.5)
         time.sleep(wait_s)
