@@ -3,13 +3,15 @@
 from typing import Annotated
 from uuid import UUID
 
-from pydantic import BaseModel, Field, StringConstraints
+from pydantic import BaseModel, ConfigDict, Field, StringConstraints
 
 from tracelab.services.feed.domain import MAX_TEXT, Item, Page
 
 
 class NewPost(BaseModel):
     """What a person writes: text, and at most one image that was uploaded before."""
+
+    model_config = ConfigDict(extra="forbid")  # a misspelt field is said, not lost
 
     text: Annotated[str, StringConstraints(strip_whitespace=True, min_length=1, max_length=MAX_TEXT)]
     media_id: UUID | None = None
