@@ -168,9 +168,11 @@ def test_nothing_survives_a_kill_at_a_random_instant(tmp_path_factory: pytest.Te
         done = kill_at_random(home, rng, boot_s)
         seen |= {p.pid for p in processes_of(home)}
         platform = loaded(home)
-        is_up = platform is not None and until(lambda: supervisor_of(home) is not None, 0.2)
-        if is_up and platform is not None and "command" in done:  # `up` had committed: it is up, rightly
-            runtime.down(platform, ignore)
+        if "command" in done:  # `up` may have committed before it died: then the platform is up, rightly
+            until(lambda: loaded(home) is not None or not processes_of(home), GONE_S)
+            platform = loaded(home)
+            if platform is not None:
+                runtime.down(platform, ignore)
         if not until(lambda: not processes_of(home), GONE_S):
             failures.append(f"{number} {done}: processes {processes_of(home)[:5]}")
         if platform is not None:
