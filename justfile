@@ -16,3 +16,9 @@ docs:
 
 test *ARGS:
     python -m pytest {{ ARGS }}
+
+# What takes longer than a check may: many kills, and the README's commands from a fresh clone.
+prove KILLS="100":
+    TRACELAB_KILLS={{ KILLS }} python -m pytest tests/platform/test_runtimes_orphans.py --timeout 3600
+    python benchmarks/boot.py
+    python benchmarks/platform.py

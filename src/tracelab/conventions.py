@@ -74,9 +74,16 @@ TOKEN_COOKIE: Final = "tracelab_token"
 # --- caches (platform contract, section 3) -------------------------------------------------------
 CACHES: Final = ("profile", "following", "followers", "post", "timeline")
 OBJECTIVE_CACHES: Final = ("profile", "following", "post", "timeline")
-CACHE_TTL_S: Final = {"profile": 3600, "following": 3600, "followers": 3600, "post": 3600, "timeline": 300}
-CACHE_KEEP_S: Final = 24 * 3600  # Redis keeps a value this long, for use as a stale copy
 SESSION_TTL_S: Final = 24 * 3600
+CACHE_TTL_S: Final = {
+    "profile": 3600,
+    "following": 3600,
+    "followers": 3600,
+    "post": 3600,
+    "timeline": 300,
+    "session": SESSION_TTL_S,
+}
+CACHE_KEEP_S: Final = 24 * 3600  # Redis keeps a value this long, for use as a stale copy
 
 # --- StatsD metrics (DogStatsD tags) --------------------------------------------------------------
 METRIC_HTTP_REQUESTS: Final = "tracelab.http.requests"  # c {service, route, method, status}

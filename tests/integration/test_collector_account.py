@@ -214,6 +214,7 @@ def test_the_account_adds_up_over_a_kill_of_the_collector(tmp_path: Path, sender
             assert before[sender.instance] + row.stored + row.dropped == done[sender.instance]
             assert row.finished == row.stored + row.dropped
 
+
 # People under gevent, in a child that was forked from a process which had all modules loaded.
 GREEN = """
 from gevent import monkey

@@ -155,7 +155,7 @@ def show_demo(told: "Told", voice: Voice) -> int:
     if not voice.json and not voice.quiet:
         console = _console(voice)
         for trace, words in (
-            (told.miss, "A timeline that was not in the cache: feed asks profile, the database, media, and stores the page."),
+            (told.miss, "A timeline that was not in the cache: feed asks profile, the database, media, and keeps it."),
             (told.hit, "The same timeline from the cache: one read and nothing else."),
         ):
             if trace is not None:
@@ -171,10 +171,10 @@ def show_demo(told: "Told", voice: Voice) -> int:
 def show_trace(trace: "Trace", voice: Voice) -> int:
     """Draw one trace, or write it as OTLP JSON."""
     from tracelab.report.console import waterfall
-    from tracelab.store.otlp import to_json
+    from tracelab.store.otlp import request_of, to_json
 
     if voice.json:
-        voice.document(to_json(trace.spans))
+        voice.document(to_json(request_of(trace.spans)))
         return 0
     _console(voice).print(waterfall(trace.spans))
     return 0

@@ -271,7 +271,7 @@ def _record(run: Run, held: Injected, promise: Promise | None) -> FaultRecord:
         target=held.fault.target,
         instances=held.fault.instances,
         promise=promise.id if promise is not None else None,
-        onset_ns=held.lease.harmed.at_ns,
+        onset_ns=held.onset_ns,
         effect=held.effect,
     )
     run.record_fault(record)
