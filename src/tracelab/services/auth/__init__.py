@@ -1,1 +1,1 @@
-"""The auth service."""
+"""Accounts, sessions and tokens: who somebody is, and for how long they stay known."""

@@ -1,7 +1,6 @@
 """HTTP of feed. What is cached is sent as it is: the bytes of Redis are the body."""
 
-from hashlib import blake2b
-from typing import Annotated, Final
+from typing import Annotated
 from uuid import UUID
 
 from fastapi import APIRouter, Depends, Query, Request, Response
@@ -11,12 +10,12 @@ from tracelab.services.feed.domain import MAX_PAGE, PAGE, Post
 from tracelab.services.feed.publishing import Publisher
 from tracelab.services.feed.reading import Reader
 from tracelab.services.feed.schemas import Invalidation, LikeOut, NewPost, PostOut, TimelineOut
+from tracelab.services.kit.caching import cached
 from tracelab.services.kit.identifier import new_id
 from tracelab.services.kit.problem import Problem, problems
 from tracelab.services.kit.viewer import Internal, Viewer
 
 router = APIRouter()
-_JSON: Final = "application/json"
 
 
 async def reader(request: Request) -> Reader:
@@ -47,7 +46,7 @@ async def timeline(
     """Read one's own timeline, newest first."""
     if viewer.id != str(user_id):
         raise Problem(403, "a timeline is its owner's alone")
-    return _cached(request, await feed.timeline(viewer.id, limit, str(cursor) if cursor else None))
+    return cached(request, await feed.timeline(viewer.id, limit, str(cursor) if cursor else None))
 
 
 @router.post("/api/posts", status_code=201, responses=problems(401, 422, 503))
@@ -69,7 +68,7 @@ async def publish(body: NewPost, viewer: Viewer, feed: PublisherDep) -> PostOut:
 @router.get("/api/posts/{post_id}", response_model=PostOut, responses=problems(401, 404, 503))
 async def post(post_id: UUID, request: Request, viewer: Viewer, feed: ReaderDep) -> Response:  # noqa: ARG001 - logged in
     """Read a post."""
-    return _cached(request, await feed.post(str(post_id)))
+    return cached(request, await feed.post(str(post_id)))
 
 
 @router.post("/api/posts/{post_id}/like", responses=problems(401, 404, 503))
@@ -88,13 +87,3 @@ async def unlike(post_id: UUID, viewer: Viewer, feed: PublisherDep) -> LikeOut:
 async def invalidate(body: Invalidation, feed: PublisherDep) -> None:
     """Drop cached timelines: profile says who follows others now."""
     await feed.invalidate([str(user_id) for user_id in body.user_ids])
-
-
-def _cached(request: Request, body: bytes) -> Response:
-    """Send bytes as they are, or 304 to a browser that has them."""
-    etag = f'"{blake2b(body, digest_size=8).hexdigest()}"'
-    headers = {"ETag": etag, "Cache-Control": "private, no-cache"}
-    asked = request.headers.get("if-none-match")
-    if asked is not None and (asked.strip() == "*" or etag in (t.strip().removeprefix("W/") for t in asked.split(","))):
-        return Response(status_code=304, headers=headers)
-    return Response(body, headers=headers, media_type=_JSON)

@@ -14,6 +14,7 @@ from redis.exceptions import RedisError
 
 from tracelab.conventions import CACHE_KEEP_S, CACHE_TTL_S, METRIC_CACHE_READS
 from tracelab.services.kit.breaker import Breaker
+from tracelab.services.kit.problem import Problem
 from tracelab.telemetry import statsd
 from tracelab.telemetry.redis import key_hash, redis_span, traced_redis
 from tracelab.telemetry.tracing import mark_degraded, mark_fallback, note_cache, set_load_key, untraced
@@ -59,8 +60,9 @@ class _Flight:
 class Cache:
     """The cache of one edge. It is never needed: without it `load` asks the source.
 
-    Keys read ``name:id``; the name decides how long a value is fresh. ``TRACELAB_TEST_BREAK`` may say
-    ``single-flight``, and then everybody loads for themselves: a test wants to see the promise fail.
+    Keys read ``name:id``; the name decides how long a value is fresh. A test that wants to see a promise
+    fail says in ``TRACELAB_TEST_BREAK`` ``single-flight``, and then everybody loads for themselves, or
+    ``cache-fallback``, and then nothing is served that Redis would have to be asked for.
     """
 
     def __init__(self, url: str, *, target: str, edge: str, broken: frozenset[str] = frozenset()) -> None:
@@ -76,6 +78,7 @@ class Cache:
         self._breaker = Breaker(edge, failures=3, rest_s=0.5)
         self._flights: dict[str, _Flight] = {}
         self._is_shared = "single-flight" not in broken
+        self._falls_back = "cache-fallback" not in broken
 
     async def check(self) -> None:
         """Ask Redis whether it answers."""
@@ -92,8 +95,12 @@ class Cache:
         statsd.current().count(METRIC_CACHE_READS, cache=_name(key), result=reading.result.value)
         return reading
 
-    async def write(self, key: str, body: bytes, also: Mapping[str, bytes] | None = None) -> None:
-        """Keep a value (and others beside it, in the same round trip); without Redis nothing is kept."""
+    async def write(self, key: str, body: bytes) -> None:
+        """Keep a value; without Redis nothing is kept. A load that is under way for it will not be kept."""
+        self._outdate(key)
+        await self._keep(key, body, {})
+
+    async def _keep(self, key: str, body: bytes, also: Mapping[str, bytes]) -> None:
         if not self._breaker.is_allowed():
             return
         try:
@@ -115,9 +122,7 @@ class Cache:
         """Drop values, in one round trip; a load that is under way for one of them will not be kept."""
         wanted = list(keys)
         for key in wanted:
-            flight = self._flights.get(key)
-            if flight is not None:
-                flight.is_outdated = True
+            self._outdate(key)
         if not wanted or not self._breaker.is_allowed():
             return
         try:
@@ -144,6 +149,8 @@ class Cache:
         reading = await self.read(key)
         if reading.result is Result.HIT and reading.body is not None:
             return reading.body
+        if reading.result is Result.ERROR and not self._falls_back:
+            raise Problem(503, "the cache does not answer; try again", retry_after_s=1)
         try:
             loaded = await self._load_once(key, source, is_kept=reading.result is not Result.ERROR)
         except failures as error:
@@ -177,8 +184,13 @@ class Cache:
             loaded = await source()
         # Where the read failed a write would too, and only make its caller wait once more.
         if is_kept and not loaded.degraded and not (flight is not None and flight.is_outdated):
-            await self.write(key, loaded.body, loaded.also)
+            await self._keep(key, loaded.body, loaded.also)
         return loaded
+
+    def _outdate(self, key: str) -> None:
+        flight = self._flights.get(key)
+        if flight is not None:
+            flight.is_outdated = True
 
     def _land(self, key: str, task: asyncio.Task[Loaded]) -> None:
         self._flights.pop(key, None)

@@ -1,0 +1,93 @@
+"""Wire models of auth."""
+
+from typing import Annotated, Any
+
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field, StringConstraints
+
+from tracelab.services.auth.domain import MAX_PASSWORD, MIN_PASSWORD, TOKEN_S, Account, Admission
+
+
+def _fits(password: str) -> str:
+    if len(password.encode()) > MAX_PASSWORD:
+        raise ValueError(f"expected at most {MAX_PASSWORD} bytes")
+    return password
+
+
+Username = Annotated[str, StringConstraints(pattern=r"^[A-Za-z0-9_.-]{3,40}$")]
+Email = Annotated[str, StringConstraints(pattern=r"^[^@\s]+@[^@\s]+\.[^@\s]+$", max_length=254)]
+Password = Annotated[str, Field(min_length=MIN_PASSWORD), AfterValidator(_fits)]
+Name = Annotated[str, StringConstraints(strip_whitespace=True, min_length=1, max_length=80)]
+
+
+class Registration(BaseModel):
+    """A new account."""
+
+    model_config = ConfigDict(extra="forbid", hide_input_in_errors=True)
+
+    username: Username
+    email: Email
+    password: Password
+    display_name: Name | None = None
+
+
+class Login(BaseModel):
+    """A user name, or an e-mail address in its place, and the password."""
+
+    model_config = ConfigDict(extra="forbid", hide_input_in_errors=True)
+
+    username: Annotated[str, Field(min_length=1, max_length=254)]
+    password: Annotated[str, Field(min_length=1, max_length=1000)]
+
+
+class UserOut(BaseModel):
+    """An account, as its owner sees it."""
+
+    id: str
+    username: str
+    email: str
+
+    @classmethod
+    def of(cls, account: Account) -> "UserOut":
+        """Translate an account."""
+        return cls(id=account.id, username=account.username, email=account.email)
+
+
+class AdmissionOut(BaseModel):
+    """Somebody is logged in. `profile` is ``pending`` while the profile is still to be delivered."""
+
+    user: UserOut
+    access_token: str
+    expires_in: int
+    session_id: str
+    profile: str
+
+    @classmethod
+    def of(cls, admission: Admission) -> "AdmissionOut":
+        """Translate an admission."""
+        return cls(
+            user=UserOut.of(admission.account),
+            access_token=admission.token,
+            expires_in=TOKEN_S,
+            session_id=admission.session.id,
+            profile=admission.profile,
+        )
+
+
+class TokenIn(BaseModel):
+    """An access token to check."""
+
+    token: Annotated[str, Field(max_length=8192)]
+
+
+class TokenOut(BaseModel):
+    """What a valid token says; `expires_at` in seconds since the epoch."""
+
+    user_id: str
+    session_id: str
+    expires_at: int
+
+
+class KeySet(BaseModel):
+    """A JSON Web Key Set (RFC 7517)."""
+
+    keys: list[dict[str, Any]]
