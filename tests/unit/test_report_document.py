@@ -7,7 +7,8 @@ from xml.etree import ElementTree as ET
 import pytest
 
 from tracelab.errors import UsageError
-from tracelab.report.json import dumps, findings_document, read_findings
+from tracelab.gate.fold import findings_document
+from tracelab.report.json import dumps, read_findings
 from tracelab.report.junit import junit_xml
 from tracelab.store.run import Run
 from tracelab.verdict import CheckKind, Finding, Verdict

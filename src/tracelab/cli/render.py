@@ -130,9 +130,8 @@ def show_status(platform: "Platform", voice: Voice, *, is_fresh: bool = False) -
 
 def show_judged(run: "Run", findings: Sequence[Finding], voice: Voice, *, fail_on: frozenset[Verdict]) -> int:
     """Show a Run's findings and return the exit code that they fold into."""
-    from tracelab.gate.fold import exit_code
+    from tracelab.gate.fold import exit_code, findings_document
     from tracelab.report.console import run_summary, verdict_table
-    from tracelab.report.json import findings_document
 
     code = exit_code(findings, fail_on=fail_on)
     if voice.json:

@@ -6,8 +6,9 @@ from dataclasses import dataclass
 from tracelab import settings
 from tracelab.errors import UsageError
 from tracelab.experiment import boot, drive
+from tracelab.experiment.ending import ObjectivesDecided
 from tracelab.experiment.event import OnEvent, Said
-from tracelab.experiment.judge import judge, objectives_are_decided
+from tracelab.experiment.judge import judge
 from tracelab.experiment.record import recording
 from tracelab.experiment.session import session
 from tracelab.platform import handle
@@ -18,7 +19,6 @@ from tracelab.verdict import Finding
 
 _AFTERWARDS_S = 15.0  # flush, judge, report, down
 _SHORTEST_S = 20.0
-_LOOK_EVERY_S = 1.0
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -77,9 +77,9 @@ def gate(options: Options, *, on_event: OnEvent) -> tuple[Run, list[Finding]]:
         ):
             people.warm_up(plan.warmup_s)
             left_s = options.max_time_s - (time.monotonic() - began) - _AFTERWARDS_S
-            people.phase(
-                "steady", plan.duration_s, until=_Decided(record.run, plan.duration_s), at_most_s=max(1, left_s)
-            )
+            is_decided = ObjectivesDecided(record.run, planned_s=plan.duration_s, shortest_s=_SHORTEST_S)
+            people.phase("steady", 0, until=is_decided, at_most_s=max(1, left_s))
+            record.run.info.parameters["is_sequential"] = is_decided.is_sequential
             people.end()
         on_event(Said(text="judging"))
         findings = judge(record.run)
@@ -87,21 +87,3 @@ def gate(options: Options, *, on_event: OnEvent) -> tuple[Run, list[Finding]]:
         if not options.keep:
             boot.down(platform, on_event)
     return record.run, findings
-
-
-class _Decided:
-    """Says when the steady phase may end: its planned length is over and every asked objective is decided.
-
-    Ending early, or going on after the planned length, uses the anytime-valid test alone.
-    """
-
-    def __init__(self, run: Run, planned_s: float) -> None:
-        self._run = run
-        self._planned_s = planned_s
-        self._looked_s = 0.0
-
-    def __call__(self, elapsed_s: float) -> bool:
-        if elapsed_s < _SHORTEST_S or elapsed_s - self._looked_s < _LOOK_EVERY_S:
-            return False
-        self._looked_s = elapsed_s
-        return objectives_are_decided(self._run, is_planned_over=elapsed_s >= self._planned_s)

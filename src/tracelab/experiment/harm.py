@@ -1,6 +1,7 @@
 """Harm: inject a fault under load, hold it, heal it, wait for steady state, judge the promise. A fault is a Run."""
 
 import time
+from collections import Counter
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -19,8 +20,9 @@ from tracelab.conventions import METRIC_FAULT_ACTIVE
 from tracelab.errors import UsageError
 from tracelab.experiment import drive
 from tracelab.experiment.collecting import CollectorClient
+from tracelab.experiment.ending import Recovered, UsersDecided
 from tracelab.experiment.event import FaultChanged, OnEvent, Said
-from tracelab.experiment.judge import has_recovered, judge, users_are_decided
+from tracelab.experiment.judge import judge
 from tracelab.experiment.record import is_recording, recording
 from tracelab.experiment.session import Session, session
 from tracelab.platform.handle import Platform, runs_folder
@@ -34,6 +36,7 @@ _HOLD_S = 30.0
 _STEADY_S = 10.0
 _RATE_PER_S = 40.0
 _SCENARIO = "timeline"
+_LOOPBACK = "127.0.0.1"
 _BACK_WITHIN_S = 30.0
 _TTL_SPARE_S = 10.0
 
@@ -123,7 +126,7 @@ def build(platform: Platform, runtime: Runtime, kind: str, target: str, *, ttl_s
         harm=_RuntimeHarm(runtime, platform),
         target=target,
         instances=instances,
-        addresses={i: _address(platform.addresses[i]) for i in instances if i in platform.addresses},
+        addresses={i: (_LOOPBACK, platform.instances[i]) for i in instances},
         ttl_s=ttl_s,
         gracefully=kind == "stop",
     )
@@ -131,13 +134,7 @@ def build(platform: Platform, runtime: Runtime, kind: str, target: str, *, ttl_s
 
 def topology_of(platform: Platform) -> Topology:
     """Return the topology that a platform was booted from."""
-    known = {c.name for c in SOCIAL.components}
-    return social(instances={n: i for n, i in platform.instances.items() if n in known})
-
-
-def _address(text: str) -> tuple[str, int]:
-    host, port = text.rsplit(":", 1)
-    return host, int(port)
+    return social(instances=Counter(instance.partition("#")[0] for instance in platform.instances))
 
 
 def _ttl_s(hold_s: float) -> float:
@@ -219,15 +216,17 @@ def fault_under_load(
         record = _record(run, held, promise)
         people.begin("fault", hold_s, at_ns=held.onset_ns)
 
+        is_decided = UsersDecided(run, record, promise) if promise is not None else None
+
         def is_over(elapsed_s: float) -> bool:
-            return elapsed_s >= hold_s and (promise is None or users_are_decided(run, promise))
+            return elapsed_s >= hold_s and (is_decided is None or is_decided(elapsed_s))
 
         people.stay("fault", hold_s, until=is_over, at_most_s=2 * hold_s)
         people.begin("recovery", _bound_s(promise))
         held.heal()
         _note_heal(run, record, held)
     bound_s = _bound_s(promise)
-    people.stay("recovery", bound_s, until=lambda _: has_recovered(run, record), at_most_s=bound_s + 5)
+    people.stay("recovery", bound_s, until=Recovered(run, record), at_most_s=bound_s + 6)
     return held.effect
 
 
@@ -250,8 +249,9 @@ def _join(
         held.heal()
         _note_heal(run, record, held)
     deadline = time.monotonic() + _bound_s(promise)
-    while time.monotonic() < deadline and not has_recovered(run, record):
-        _wait(1.0)
+    is_over = Recovered(run, record)
+    while time.monotonic() < deadline and not is_over(0):
+        _wait(0.5)
     run.begin("steady")
     return Told(effect=held.effect, summary=f"{held.effect}\nhealed; run {run.id} judges it when it ends")
 

@@ -2,9 +2,11 @@
 
 from collections.abc import Iterable, Sequence
 from dataclasses import replace
+from typing import Any
 
+from tracelab.conventions import SCHEMA
 from tracelab.errors import ExitCode
-from tracelab.verdict import Finding, Verdict
+from tracelab.verdict import Finding, Verdict, worst
 
 _ALPHA = 0.05
 
@@ -46,3 +48,14 @@ def exit_code(findings: Iterable[Finding], *, fail_on: frozenset[Verdict]) -> Ex
     if Verdict.INCONCLUSIVE in seen and Verdict.INCONCLUSIVE in fail_on:
         return ExitCode.INCONCLUSIVE
     return ExitCode.OK
+
+
+def findings_document(run: str, findings: Sequence[Finding], exit_code: int) -> dict[str, Any]:
+    """Return the document of a judged Run; its verdict is the worst of what was asked."""
+    return {
+        "schema": SCHEMA,
+        "run": run,
+        "verdict": worst(f.verdict for f in findings if f.asked).value,
+        "exit_code": int(exit_code),
+        "findings": [f.as_json() for f in findings],
+    }

@@ -47,7 +47,8 @@ class Observation:
 class Conditions:
     """Under which conditions was measured: what can make a verdict invalid, or a *fail* nobody's fault.
 
-    `unexplained_spans` are spans lost without a reason in what this objective reads; ratios are of one core.
+    `trouble` is why nothing here can be believed, e.g. spans that were lost without a reason; ratios are of
+    one core. `is_sequential`: the phase ended when the verdict was clear, so only the anytime test may decide.
     """
 
     phase_s: float
@@ -58,9 +59,9 @@ class Conditions:
     generator_cpu_ratio: float = 0.0
     lag_p99_ms: float = 0.0
     freeze_s: float = 0.0
-    unexplained_spans: int = 0
-    reads_spans: bool = False
     unexpected: int = 0
+    is_sequential: bool = False
+    trouble: str = ""
 
 
 def judge(
@@ -108,11 +109,15 @@ def _is_bad(objective: Objective, observation: Observation) -> bool:
 def _decide(objective: Objective, finding: Finding, k: float, n: float, tau: float, conditions: Conditions) -> Finding:
     p0 = objective.p0
     share = f" (worth {n:,.0f} independent ones)" if tau > 1.05 else ""
-    if statistics.upper(k, n) < p0:
+    is_below, is_above = statistics.upper(k, n) < p0, statistics.lower(k, n) > p0
+    if conditions.is_sequential:
+        is_clear = statistics.is_decided_anytime(k, n, p0)
+        is_below, is_above = is_clear and k / n < p0, is_clear and k / n > p0
+    if is_below:
         stall_s = conditions.phase_s * p0 / 3
         text = f"vouches for stalls up to {_seconds(stall_s)}{share}"
         return replace(finding, verdict=Verdict.PASS, message=text)
-    if statistics.lower(k, n) > p0:
+    if is_above:
         innocent = _innocent(objective, conditions)
         if innocent is not None:
             return replace(finding, verdict=Verdict.INVALID, message=innocent)
@@ -147,12 +152,12 @@ def _measured(
 def _invalid(objective: Objective, conditions: Conditions) -> str | None:
     """Return why nothing can be said at all, or None."""
     c = conditions
+    if c.trouble:
+        return c.trouble
     if c.unexpected and objective.id == ERRORS.id:
         return f"{c.unexpected:,} replies that nobody expects (4xx): the scenario itself is wrong"
     if c.offered and c.achieved / c.offered < 0.99:
         return f"the generator began {c.achieved:,} of {c.offered:,} steps; at least 99 % are needed"
-    if c.reads_spans and c.unexplained_spans:
-        return f"{c.unexplained_spans:,} spans were lost, and nothing explains it"
     if c.phase_s < c.planned_s - 0.5:
         return f"the phase lasted {c.phase_s:.1f} s instead of {c.planned_s:g} s"
     if c.is_closed_model and c.generator_cpu_ratio > 0.9:

@@ -53,15 +53,25 @@ def is_kept(claim: Claim, seen: Seen) -> bool:
     return any(text == s or (s.endswith("xx") and text[:1] == s[:1] and len(text) == 3) for s in claim.statuses)
 
 
+def chosen(population: Iterable[Seen], operations: Sequence[str]) -> list[Seen]:
+    """Return what people saw of some operations (globs), in order of time."""
+    found = (s for s in population if any(fnmatchcase(s.operation, pattern) for pattern in operations))
+    return sorted(found, key=lambda s: s.start_ns)
+
+
+def is_decided(claim: Claim, population: Iterable[Seen]) -> bool:
+    """Claim that a claim is decided by the test that may be looked at as often as one likes."""
+    flags = [not is_kept(claim, s) for s in chosen(population, claim.operations)]
+    tau = statistics.dependence(flags)
+    return statistics.is_decided_anytime(sum(flags) / tau, len(flags) / tau, 1 - claim.ratio)
+
+
 def users(promise: str, claim: Claim, population: Iterable[Seen]) -> Finding:
     """Return whether users saw what was promised; `population` began while the fault held."""
-    chosen = sorted(
-        (s for s in population if any(fnmatchcase(s.operation, pattern) for pattern in claim.operations)),
-        key=lambda s: s.start_ns,
-    )
-    flags = [not is_kept(claim, s) for s in chosen]
+    wanted = chosen(population, claim.operations)
+    flags = [not is_kept(claim, s) for s in wanted]
     n, k = len(flags), sum(flags)
-    bad = [s for s, is_bad in zip(chosen, flags, strict=True) if is_bad]
+    bad = [s for s, is_bad in zip(wanted, flags, strict=True) if is_bad]
     finding = Finding(
         id=promise,
         kind=CheckKind.PROMISE,

@@ -42,8 +42,7 @@ class Platform:
     statsd: str
     urls: dict[str, str]
     topology: str
-    instances: dict[str, int] = field(default_factory=dict)  # component -> how many
-    addresses: dict[str, str] = field(default_factory=dict)  # feed#1 -> 127.0.0.1:20017
+    instances: dict[str, int] = field(default_factory=dict)  # feed#1 -> its port on loopback
     components: tuple[ComponentState, ...] = ()
     pid: int = 0
     started_ns: int = 0
@@ -117,6 +116,7 @@ def load(home: Path, name: str) -> Platform:
         seen = f"; up: {', '.join(others)}" if others else ""
         hint = f"tracelab --name {others[0]} status" if others else "tracelab up"
         raise PlatformDown(f"no platform called {name!r} is up{seen}", hint=hint) from None
+    document = {key: value for key, value in document.items() if key in Platform.__dataclass_fields__}
     document["folder"] = Path(document["folder"])
     document["components"] = tuple(ComponentState(**{**c, "pids": tuple(c["pids"])}) for c in document["components"])
     return Platform(**document)

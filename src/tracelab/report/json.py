@@ -1,23 +1,11 @@
 """The documents that programs rely on (``tracelab/1``): findings as ``check --json`` and ``verdicts.json`` say."""
 
 import json
-from collections.abc import Sequence
 from typing import Any
 
 from tracelab.conventions import SCHEMA
 from tracelab.errors import UsageError
-from tracelab.verdict import Finding, worst
-
-
-def findings_document(run: str, findings: Sequence[Finding], exit_code: int) -> dict[str, Any]:
-    """Return the document of a judged Run; its verdict is the worst of what was asked."""
-    return {
-        "schema": SCHEMA,
-        "run": run,
-        "verdict": worst(f.verdict for f in findings if f.asked).value,
-        "exit_code": int(exit_code),
-        "findings": [f.as_json() for f in findings],
-    }
+from tracelab.verdict import Finding
 
 
 def read_findings(document: dict[str, Any]) -> list[Finding]:

@@ -23,7 +23,10 @@ _CREATE: Final = text(
     """
 )
 _GET: Final = text(
-    "SELECT user_id::text, username, display_name, bio, created_at, updated_at FROM profiles WHERE user_id = CAST(:user_id AS uuid)"
+    """
+    SELECT user_id::text, username, display_name, bio, created_at, updated_at
+    FROM profiles WHERE user_id = CAST(:user_id AS uuid)
+    """
 )
 _UPDATE: Final = text(
     """
