@@ -47,4 +47,6 @@ def test_one_leaf_reads_the_environment() -> None:
         for node in ast.walk(ast.parse(path.read_text(encoding="utf-8")))
         if isinstance(node, ast.Attribute) and node.attr in ("environ", "getenv") and ast.unparse(node.value) == "os"
     }
-    assert readers <= {"settings.py", "testing/collector.py"} | {p for p in readers if p.startswith("runtimes/embedded/")}
+    assert readers <= {"settings.py", "testing/collector.py"} | {
+        p for p in readers if p.startswith("runtimes/embedded/")
+    }

@@ -58,8 +58,8 @@ class JsonLines(logging.Formatter):
             "service": self._identity.service,
             "instance": self._identity.instance,
             "message": record.getMessage(),
-            "trace_id": f"{context.trace_id:032x}" if context.is_valid else "",
-            "span_id": f"{context.span_id:016x}" if context.is_valid else "",
+            "trace_id": f"{context.trace_id:032x}" if context.trace_flags.sampled else "",
+            "span_id": f"{context.span_id:016x}" if context.trace_flags.sampled else "",
             "run": str(baggage.get_baggage(BAGGAGE_RUN) or ""),
             "fields": _fields(record),
         }
@@ -139,4 +139,5 @@ def configure_logging(identity: Identity, otlp_http: str | None, *, level: int =
     logging.basicConfig(level=level, handlers=handlers, force=True)
     for quiet in ("opentelemetry", "urllib3", "requests"):
         logging.getLogger(quiet).setLevel(logging.CRITICAL)
+    logging.getLogger("alembic.runtime.migration").setLevel(logging.WARNING)  # a schema that is as it should be
     logging.getLogger("uvicorn.access").disabled = True

@@ -13,6 +13,7 @@ CONFLICT = "conflict"  # the same id came twice with different content
 CYCLE = "cycle"
 NO_ROOT = "no root"
 MANY_ROOTS = "many roots"
+_RESOLUTION_NS = 2_000_000  # of a clock that counts in milliseconds: its start is a difference of two of its readings
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -129,14 +130,25 @@ def _enter_cycles(
 
 
 def _widen(by_id: Mapping[str, Span], children: Mapping[str, list[Span]]) -> dict[str, Span]:
-    """Spans whose clock counts in milliseconds (the gateway's) are widened to contain their children, exactly."""
+    """Spans whose clock counts in milliseconds (the gateway's) contain their children, and fit their parent.
+
+    They are widened as far as their children need, and cut by up to their resolution where they stand out
+    of the span that called them.
+    """
     widened: dict[str, Span] = {}
     for span in by_id.values():
-        below = children.get(span.span_id)
-        if not below or not span.attributes.get(TIME_ROUNDED):
+        if not span.attributes.get(TIME_ROUNDED):
             continue
-        start = min(span.start_ns, *(s.start_ns for s in below))
-        end = max(span.end_ns, *(s.end_ns for s in below))
+        start, end = span.start_ns, span.end_ns
+        parent = by_id.get(span.parent_id)
+        if parent is not None:
+            if 0 < parent.start_ns - start <= _RESOLUTION_NS:
+                start = parent.start_ns
+            if 0 < end - parent.end_ns <= _RESOLUTION_NS:
+                end = parent.end_ns
+        below = children.get(span.span_id, ())
+        start = min(start, *(s.start_ns for s in below)) if below else start
+        end = max(end, *(s.end_ns for s in below)) if below else max(start, end)
         if (start, end) != (span.start_ns, span.end_ns):
             widened[span.span_id] = replace(span, start_ns=start, end_ns=end)
     return widened

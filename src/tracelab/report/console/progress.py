@@ -62,14 +62,15 @@ class BootView(_Live):
             began = self.waiting.pop(component, None)
             self.done.add(component)
             line = Text(f"{at_s:6.2f} s  ", style="dim")
-            line.append(f"{component:<16}", style=f"bold {colour_of(component)}")
+            line.append(f"{component:<18}", style=f"bold {colour_of(component)}")
             line.append(f"{state:<9}", style=_STATE.get(state, ""))
             if began is not None and state != "failed":
                 line.append(f"after {at_s - began:.2f} s", style="dim")
             if detail:
                 line.append(f"  {detail}", style="" if state == "failed" else "dim")
             line.rstrip()
-            self.console.print(line)
+            if state != "stopped" or (not self.waiting.keys() - {component} and component == "platform"):
+                self.console.print(line)
         count = f"{len(self.done)}/{self.total}" if self.total else str(len(self.done))
         rest = ", ".join(self.waiting)
         self.draw(Text(crop(f"{count}  waiting for {rest}" if rest else count, self.console.width - 1), style="dim"))
@@ -108,8 +109,9 @@ class LoadView(_Live):
     def _totals(self, event: Mapping[str, Any]) -> Text:
         bad = int(event.get("bad", 0))
         line = Text(f"{self._phase:<9} ", style="dim", no_wrap=True)
-        line.append(f"{int(event.get('users', 0)):,} people", style="not dim")
-        line.append(f"  {float(event.get('per_s', 0)):.0f}/s  {int(event.get('sent', 0)):,} sent  ", style="not dim")
+        people = int(event.get("users", 0))
+        line.append(f"{people:,} people  " if people else "", style="not dim")
+        line.append(f"{float(event.get('per_s', 0)):.0f}/s  {int(event.get('sent', 0)):,} sent  ", style="not dim")
         line.append(f"{bad:,} bad", style="bold red" if bad else "green")
         line.append(f"  p50 {_ms(event.get('p50_ms'))}  p99 {_ms(event.get('p99_ms'))}", style="not dim")
         cpu, left = event.get("cpu_ratio"), self._until

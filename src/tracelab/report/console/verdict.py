@@ -97,7 +97,7 @@ def _lines(finding: Finding, columns: Sequence[int], signs: Glyphs) -> RenderRes
         text = f"{finding.subject}: {text}" if text else finding.subject
     if is_open and finding.exemplars:
         text += f" (tracelab trace {finding.exemplars[0][:12]})"
-    if finding.n and not columns[-1]:
+    if finding.n and not columns[-1] and (finding.bad or f"{finding.n:,}" not in text):
         counts = f"{finding.bad:,} of {finding.n:,} bad"
         text = f"{text}; {counts}" if text else counts
     if text:
