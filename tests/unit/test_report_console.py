@@ -347,8 +347,8 @@ def test_a_boot_is_plain_lines_without_a_terminal() -> None:
             view.event("feed-db", "healthy", 1.31)
             view.event("feed", "failed", 2.0, "port 41233 is taken")
         assert file.getvalue().splitlines() == [
-            "  1.31 s  feed-db         healthy  after 1.21 s",
-            "  2.00 s  feed            failed     port 41233 is taken",
+            "  1.31 s  feed-db           healthy  after 1.21 s",
+            "  2.00 s  feed              failed     port 41233 is taken",
         ]
 
 

@@ -69,7 +69,7 @@ class BootView(_Live):
             if detail:
                 line.append(f"  {detail}", style="" if state == "failed" else "dim")
             line.rstrip()
-            if state != "stopped" or (not self.waiting.keys() - {component} and component == "platform"):
+            if state != "stopped" or component == "platform":  # that each of its components stopped is no news
                 self.console.print(line)
         count = f"{len(self.done)}/{self.total}" if self.total else str(len(self.done))
         rest = ", ".join(self.waiting)
