@@ -4,10 +4,11 @@
 
 Cold: no prepared database template and no byte code (``PYTHONPYCACHEPREFIX`` names an empty folder).
 Warm: a second `up` after `down`. Both start with empty databases. The command is measured as a person
-sees it, from its start to its return, interpreter and imports included.
+sees it, from its start to its return: interpreter, imports and the smoke test included.
 """
 
 import argparse
+import json
 import os
 import shutil
 import statistics
@@ -17,27 +18,20 @@ import tempfile
 import time
 from pathlib import Path
 
-_UP = (
-    "from tracelab import settings; from tracelab.platform.social import SOCIAL;"
-    "from tracelab.runtimes.embedded.runtime import Embedded; from tracelab.runtimes.port import UpOptions;"
-    "Embedded().up(SOCIAL, UpOptions(home=settings.home()), lambda event: None)"
-)
-_DOWN = (
-    "from tracelab import settings; from tracelab.platform import handle;"
-    "from tracelab.runtimes.embedded.runtime import Embedded;"
-    "Embedded().down(handle.load(settings.home(), 'default'), lambda event: None)"
-)
-_WEIGH = (
-    "from tracelab import settings; from tracelab.platform import handle;"
-    "from tracelab.runtimes.embedded.runtime import Embedded;"
-    "components = Embedded().status(handle.load(settings.home(), 'default')).components;"
-    "print(*(f'{c.name} {len(c.pids)} {c.pss_bytes or 0}' for c in components), sep='\\n')"
-)
+_UP = ("up", "--quiet")
+_DOWN = ("down", "--quiet")
 
 
-def timed(script: str, environment: dict[str, str]) -> float:
+def tracelab(command: tuple[str, ...], environment: dict[str, str]) -> str:
+    done = subprocess.run(
+        [sys.executable, "-m", "tracelab", *command], env=environment, check=True, capture_output=True, text=True
+    )
+    return done.stdout
+
+
+def timed(command: tuple[str, ...], environment: dict[str, str]) -> float:
     began = time.perf_counter()
-    subprocess.run([sys.executable, "-c", script], env=environment, check=True)
+    tracelab(command, environment)
     return time.perf_counter() - began
 
 
@@ -46,11 +40,11 @@ def show(name: str, values: list[float]) -> None:
 
 
 def weigh(environment: dict[str, str]) -> None:
-    said = subprocess.run([sys.executable, "-c", _WEIGH], env=environment, check=True, capture_output=True, text=True)
-    rows = [line.split() for line in said.stdout.splitlines()]
-    for name, processes, pss in rows:
-        print(f"  {name:16s} {processes:>3s} processes {int(pss) / 1e6:7.1f} MB")
-    print(f"idle: {sum(int(n) for _, n, _ in rows)} processes, PSS {sum(int(p) for *_, p in rows) / 1e6:.0f} MB")
+    components = json.loads(tracelab(("status", "--json"), environment))["components"]
+    for component in components:
+        print(f"  {component['name']:16s} {len(component['pids']):3d} processes {component['pss_bytes'] / 1e6:7.1f} MB")
+    processes = sum(len(component["pids"]) for component in components)
+    print(f"idle: {processes} processes, PSS {sum(c['pss_bytes'] for c in components) / 1e6:.0f} MB")
 
 
 def main() -> None:

@@ -1,0 +1,37 @@
+"""The topology's routes are the services' own: the gateway is configured from the former."""
+
+import importlib
+from typing import Any
+
+import pytest
+
+from tracelab.platform.social import SOCIAL
+from tracelab.platform.topology import Component, Kind, Protocol
+from tracelab.settings import edge_variable, service
+
+URLS = {
+    Protocol.POSTGRESQL: "postgresql://role:secret@127.0.0.1:1/name",
+    Protocol.REDIS: "redis://:secret@127.0.0.1:1/0",
+    Protocol.S3: "http://access:secret@127.0.0.1:1/media",
+    Protocol.HTTP: "http://127.0.0.1:1",
+}
+
+
+def routes(component: Component) -> set[tuple[str, str]]:
+    """Return what the service itself serves."""
+    environment = {
+        "TRACELAB_SERVICE": component.name,
+        "TRACELAB_INSTANCE": f"{component.name}#1",
+        "TRACELAB_SERVICE_TOKEN": "token",
+        **{edge_variable(e.target): URLS[e.protocol] for e in SOCIAL.edges_from(component.name) if e.protocol in URLS},
+    }
+    module, _, factory = str(component.app).partition(":")
+    served: Any = getattr(importlib.import_module(module), factory)(service(environment))
+    return {(method.upper(), path) for path, methods in served.app.openapi()["paths"].items() for method in methods}
+
+
+@pytest.mark.parametrize("component", SOCIAL.of_kind(Kind.SERVICE), ids=lambda c: c.name)
+def test_declared_routes_are_the_services_own(component: Component) -> None:
+    """Nothing is declared that is not served, and nothing served that is not declared; health is not in an OpenAPI."""
+    declared = {(route.method, route.template) for route in component.routes if "/health/" not in route.template}
+    assert routes(component) == declared
