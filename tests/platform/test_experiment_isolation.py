@@ -44,7 +44,7 @@ def _during(run: Run, phase_name: str) -> list[bool]:
 @pytest.mark.platform
 def test_a_dead_database_harms_its_own_service_alone(platform: Platform) -> None:
     """While feed-db is down, requests of auth, profile and messaging fail less than 1 %."""
-    options = harm.Options(fault="kill", target="feed-db", hold_s=20, seed=3)
+    options = harm.Options(fault="kill", target="feed-db", hold_s=36, seed=3)
     told = harm.harm(platform, boot.runtime(platform.runtime), options, on_event=_silent)
     assert told.run is not None
     others = _during(told.run, "fault")

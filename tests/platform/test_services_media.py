@@ -39,7 +39,7 @@ def photo() -> bytes:
 async def upload(owner: aiohttp.ClientSession, content: bytes, *, status: int = 201) -> Any:
     """Upload content under a name that says nothing true."""
     form = aiohttp.FormData()
-    form.add_field("file", content, filename="video.mp4", content_type="video/mp4")
+    form.add_field("file", io.BytesIO(content), filename="video.mp4", content_type="video/mp4")
     async with owner.post("/api/media", data=form) as response:
         assert response.status == status, await response.text()
         return await response.json()

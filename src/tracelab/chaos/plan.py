@@ -114,7 +114,7 @@ def load(path: Path) -> Plan:
     try:
         return read(path.read_text(encoding="utf-8"), str(path))
     except (FileNotFoundError, IsADirectoryError):
-        raise UsageError(f"there is no plan {path}", hint="tracelab promises") from None
+        raise UsageError(f"there is no plan {path}", hint="tracelab chaos kill redis --dry-run") from None
     except UnicodeDecodeError as cause:
         raise UsageError(f"{path} is not text: {cause.reason} at byte {cause.start}") from None
 
@@ -228,7 +228,7 @@ def by_id(promise_id: str, place: Path | None = None) -> Promise:
     """Return a promise by id, or raise `UnknownName` with the near ones."""
     known = {p.id: p for p in every(place)}
     if promise_id not in known:
-        raise UnknownName("promise", promise_id, known, hint="tracelab promises")
+        raise UnknownName("promise", promise_id, known, hint="tracelab chaos kill redis --dry-run")
     return known[promise_id]
 
 
