@@ -48,6 +48,8 @@ TIME_ROUNDED: Final = "tracelab.time.rounded"
 UPSTREAM_COMPONENT: Final = "tracelab.upstream.component"  # on the gateway's spans: which component was asked
 UPSTREAM_ADDRESS: Final = "tracelab.upstream.address"  # its instances, in the order in which they were tried
 UPSTREAM_STATUS: Final = "tracelab.upstream.status"  # and what each of them answered
+OUTBOX_TOPIC: Final = "tracelab.outbox.topic"
+OUTBOX_ATTEMPT: Final = "tracelab.outbox.attempt"  # 1, 2, ...: deliveries of one parcel
 FAULT_TARGET: Final = "tracelab.fault.target"
 FAULT_KIND: Final = "tracelab.fault.kind"
 
@@ -96,6 +98,9 @@ METRIC_EDGE_ATTEMPTS: Final = "tracelab.edge.attempts"  # c {edge, result}
 METRIC_BREAKER_STATE: Final = "tracelab.breaker.state"  # g {edge}
 METRIC_MESSAGES: Final = "tracelab.messages"  # c {event}
 METRIC_MEDIA_BYTES: Final = "tracelab.media.bytes"  # c
+METRIC_OUTBOX_ATTEMPTS: Final = "tracelab.outbox.attempts"  # c {outbox, topic, result: ok, failed}
+METRIC_OUTBOX_WAITING: Final = "tracelab.outbox.waiting"  # g {outbox, topic}: parcels
+METRIC_OUTBOX_AGE: Final = "tracelab.outbox.age"  # g {outbox, topic}: seconds since the oldest was written
 METRIC_FAULT_ACTIVE: Final = "tracelab.fault.active"  # g {fault, target}
 
 # --- phases of a Run ------------------------------------------------------------------------------
