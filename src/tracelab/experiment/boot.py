@@ -120,7 +120,7 @@ class _Walk:
         bob, bob_token = self._register()
         self._call("POST", f"/api/users/{bob}/follow", ann_token)
         media = self._upload(bob_token)
-        self._call("POST", "/api/posts", bob_token, {"text": "smoke", "media_id": media})
+        self._call("POST", "/api/posts", bob_token, {"text": "smoke", "media_ids": [media]})
         for _ in range(2):
             self._call("GET", f"/api/timeline/{ann}", ann_token)
         self._call("GET", f"/api/users/{bob}", ann_token)

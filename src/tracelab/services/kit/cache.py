@@ -118,21 +118,27 @@ class Cache:
         else:
             self._breaker.succeeded()
 
-    async def forget(self, keys: Iterable[str]) -> None:
-        """Drop values, in one round trip; a load that is under way for one of them will not be kept."""
+    async def forget(self, keys: Iterable[str]) -> bool:
+        """Drop values, in one round trip; a load that is under way for one of them will not be kept.
+
+        False where Redis is away: what it kept is still there.
+        """
         wanted = list(keys)
         for key in wanted:
             self._outdate(key)
-        if not wanted or not self._breaker.is_allowed():
-            return
+        if not wanted:
+            return True
+        if not self._breaker.is_allowed():
+            return False
         try:
             with redis_span("DEL", wanted[0], self._target):
                 await self._redis.delete(*wanted)
         except FAILURES:
             self._breaker.failed()
             mark_degraded(self._target)
-        else:
-            self._breaker.succeeded()
+            return False
+        self._breaker.succeeded()
+        return True
 
     async def load(
         self,
