@@ -7,6 +7,7 @@ from pathlib import Path
 
 from starlette.types import ASGIApp
 
+from tracelab.services.auth import leaving
 from tracelab.services.auth.clients import ProfileClient
 from tracelab.services.auth.delivery import Delivery
 from tracelab.services.auth.domain import Auth, SessionEnded, Taken, TokenInvalid, TooBusy, WrongPassword
@@ -92,7 +93,7 @@ def create_app(settings: ServiceSettings) -> ASGIApp:
     _, served = build(
         Parts(
             settings=settings,
-            routers=[router],
+            routers=[router, leaving.router],
             lifespan=lifespan,
             required={"auth-db": _Store(database, keys)},
             optional={"auth-redis": cache},
@@ -104,7 +105,12 @@ def create_app(settings: ServiceSettings) -> ASGIApp:
                 TooBusy: 503,
                 KeyMissing: 503,
             },
-            state={"tokens": _Tokens(auth), "auth": auth, "keys": keys},
+            state={
+                "tokens": _Tokens(auth),
+                "auth": auth,
+                "keys": keys,
+                "leaving": leaving.Leaving(database.engine, cache),
+            },
         )
     )
     return served
