@@ -75,6 +75,7 @@ TOKEN_COOKIE: Final = "tracelab_token"
 
 # --- caches (platform contract, section 3) -------------------------------------------------------
 CACHES: Final = ("profile", "following", "followers", "post", "timeline")
+CACHE_BROWSER: Final = "browser"  # whoever asks again with an ETag: hit is a 304
 OBJECTIVE_CACHES: Final = ("profile", "following", "post", "timeline")
 SESSION_TTL_S: Final = 24 * 3600
 CACHE_TTL_S: Final = {
