@@ -38,3 +38,12 @@ def listening() -> set[int]:
     """Return the ports of IPv4 on which somebody listens. Linux only."""
     rows = [line.split() for line in Path("/proc/net/tcp").read_text().splitlines()[1:]]
     return {int(row[1].rpartition(":")[2], 16) for row in rows if row[3] == "0A"}
+
+
+def abandoned() -> set[Path]:
+    """Return PostgreSQL's files of shared memory that no living process has mapped. Linux only."""
+    held = set()
+    for maps in Path("/proc").glob("[0-9]*/maps"):
+        with contextlib.suppress(OSError):
+            held |= {line.split()[5] for line in maps.read_text().splitlines() if "/dev/shm/" in line}
+    return {path for path in Path("/dev/shm").glob("PostgreSQL*") if str(path) not in held}
