@@ -5,6 +5,7 @@ import os
 from dataclasses import dataclass
 from pathlib import Path
 
+_SHM = Path("/dev/shm")  # noqa: S108 -- where POSIX shared memory is, by name
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Leftover:
@@ -45,5 +46,5 @@ def abandoned() -> set[Path]:
     held = set()
     for maps in Path("/proc").glob("[0-9]*/maps"):
         with contextlib.suppress(OSError):
-            held |= {line.split()[5] for line in maps.read_text().splitlines() if "/dev/shm/" in line}
-    return {path for path in Path("/dev/shm").glob("PostgreSQL*") if str(path) not in held}
+            held |= {line.split()[5] for line in maps.read_text().splitlines() if str(_SHM) in line}
+    return {path for path in _SHM.glob("PostgreSQL*") if str(path) not in held}
