@@ -7,6 +7,7 @@ from pathlib import Path
 
 _SHM = Path("/dev/shm")  # noqa: S108 -- where POSIX shared memory is, by name
 
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Leftover:
     """A process that belongs to a platform below a state folder."""
