@@ -17,6 +17,10 @@ docs:
 test *ARGS:
     python -m pytest {{ ARGS }}
 
+# Real peers for tests/peers, as far as this machine can have them: minutes the first time, kept in the user's cache.
+peers:
+    .ci/peers
+
 # Writes anew what is rendered from code and committed.
 render:
     python -m tracelab.platform.stack.render dashboards
