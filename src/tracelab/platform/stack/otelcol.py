@@ -17,7 +17,7 @@ def configuration(addresses: Addresses) -> str:
     Spans go to Jaeger and to tracelab's collector, logs to the log store and to tracelab's collector,
     metrics to tracelab's collector, which Prometheus asks. What tracelab's collector sends itself
     (the gateway's spans) comes in by a port of its own and goes to Jaeger alone, so that nothing
-    turns in a circle.
+    turns in a circle. Names of parts are those of the Collector since 0.144 (``otlp_http``, ``otlp_grpc``).
     """
     known = addresses.otlp_known is not None and addresses.jaeger_otlp is not None
     receivers: dict[str, Any] = {
@@ -29,13 +29,13 @@ def configuration(addresses: Addresses) -> str:
         }
     }
     pipelines: dict[str, Any] = {
-        "traces": _pipeline("otlp", "otlphttp/tracelab", "otlp/jaeger" if addresses.jaeger_otlp else None),
-        "logs": _pipeline("otlp", "otlphttp/tracelab", "otlphttp/logs" if addresses.logs else None),
-        "metrics": _pipeline("otlp", "otlphttp/tracelab"),
+        "traces": _pipeline("otlp", "otlp_http/tracelab", "otlp_grpc/jaeger" if addresses.jaeger_otlp else None),
+        "logs": _pipeline("otlp", "otlp_http/tracelab", "otlp_http/logs" if addresses.logs else None),
+        "metrics": _pipeline("otlp", "otlp_http/tracelab"),
     }
     if known:
         receivers["otlp/known"] = {"protocols": {"http": {"endpoint": addresses.listen(addresses.otlp_known)}}}
-        pipelines["traces/known"] = _pipeline("otlp/known", "otlp/jaeger")
+        pipelines["traces/known"] = _pipeline("otlp/known", "otlp_grpc/jaeger")
     host, _, port = addresses.listen(addresses.otel_metrics).rpartition(":")
     document = {
         "receivers": receivers,
@@ -63,7 +63,7 @@ def _pipeline(receiver: str, *exporters: str | None) -> dict[str, list[str]]:
 
 def _exporters(addresses: Addresses) -> dict[str, Any]:
     exporters: dict[str, Any] = {
-        "otlphttp/tracelab": {
+        "otlp_http/tracelab": {
             "endpoint": f"http://{addresses.collector}",
             "compression": "none",  # same machine
             # Its account of spans must add up: rather slow down than drop, and go on trying while it restarts.
@@ -72,7 +72,7 @@ def _exporters(addresses: Addresses) -> dict[str, Any]:
         }
     }
     if addresses.jaeger_otlp:
-        exporters["otlp/jaeger"] = {"endpoint": addresses.jaeger_otlp, "tls": {"insecure": True}}
+        exporters["otlp_grpc/jaeger"] = {"endpoint": addresses.jaeger_otlp, "tls": {"insecure": True}}
     if addresses.logs:
-        exporters["otlphttp/logs"] = {"endpoint": f"http://{addresses.logs}/otlp", "compression": "none"}
+        exporters["otlp_http/logs"] = {"endpoint": f"http://{addresses.logs}/otlp", "compression": "none"}
     return exporters
