@@ -58,9 +58,8 @@ def test_every_metric_and_label_of_a_query_is_one_that_we_send(expression: str) 
         assert name in OURS or THEIRS.fullmatch(name)
     if ours:
         by = {label.strip() for inside in re.findall(r"by \(([^)]*)\)", words) for label in inside.split(",")}
-        matched = {
-            label for inside in re.findall(r"\{([^}]*)\}", words) for label in re.findall(r"(\w+)\s*[=!]", inside)
-        }
+        selectors = re.findall(r"\{([^}]*)\}", words)
+        matched = {label for inside in selectors for label in re.findall(r"(\w+)\s*[=!]", inside)}
         assert (by | matched) - {"le", ""} <= allowed
 
 

@@ -27,7 +27,7 @@ class StatsD:
         self._socket: socket.socket | None = None
         self._waiting: deque[str] = deque(maxlen=_WAITING)
         self._is_buffered = is_buffered
-        self._levels: list[tuple[str, str, Callable[[], float]]] = []
+        self._levels: list[Callable[[], str]] = []
         self._levels_at_s = 0.0
         if address:
             parts = urlsplit(f"//{address}")
@@ -53,7 +53,14 @@ class StatsD:
         So it is known also where it never changes, and again after the collector was away.
         """
         if self._socket is not None:
-            self._levels.append((name, _tags(tags), read))
+            text = _tags(tags)
+            self._levels.append(lambda: f"{name}:{read():g}|g{text}")
+
+    def declare(self, name: str, **tags: str | int) -> None:
+        """Let a counter be there from now on, at 0 if nothing is counted: a rate needs a first value to rise from."""
+        if self._socket is not None:
+            line = f"{name}:0|c{_tags(tags)}"
+            self._levels.append(lambda: line)
 
     def put(self, line: str) -> None:
         """Send one ready-made line of the StatsD protocol."""
@@ -87,7 +94,7 @@ class StatsD:
         now_s = time.monotonic()
         if self._levels and now_s >= self._levels_at_s + _LEVELS_EVERY_S:
             self._levels_at_s = now_s
-            self._waiting.extend([f"{name}:{read():g}|g{tags}" for name, tags, read in self._levels])
+            self._waiting.extend([line() for line in self._levels])
 
     def close(self) -> None:
         """Send what waits and close the socket."""

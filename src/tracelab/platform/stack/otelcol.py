@@ -37,6 +37,8 @@ def configuration(addresses: Addresses) -> str:
         receivers["otlp/known"] = {"protocols": {"http": {"endpoint": addresses.listen(addresses.otlp_known)}}}
         pipelines["traces/known"] = _pipeline("otlp/known", "otlp_grpc/jaeger")
     host, _, port = addresses.listen(addresses.otel_metrics).rpartition(":")
+    # Its own names as they are, which is also its default: the dashboards ask for otelcol_receiver_accepted_spans.
+    own = {"host": host, "port": int(port), "without_type_suffix": True, "without_units": True}
     document = {
         "receivers": receivers,
         "processors": {"batch": {"timeout": f"{BATCH_MS}ms", "send_batch_size": _BATCH_SPANS}},
@@ -48,7 +50,7 @@ def configuration(addresses: Addresses) -> str:
                 "logs": {"level": "warn"},
                 "metrics": {
                     "level": "normal",
-                    "readers": [{"pull": {"exporter": {"prometheus": {"host": host, "port": int(port)}}}}],
+                    "readers": [{"pull": {"exporter": {"prometheus": own}}}],
                 },
             },
             "pipelines": pipelines,

@@ -55,8 +55,8 @@ TELEMETRY: Final = Dashboard(
                     unit="cps",
                     width=8,
                     queries=(
-                        Query(expr=rate("otelcol_receiver_accepted_spans_total", "receiver"), legend="in {{receiver}}"),
-                        Query(expr=rate("otelcol_exporter_sent_spans_total", "exporter"), legend="out {{exporter}}"),
+                        Query(expr=rate("otelcol_receiver_accepted_spans", "receiver"), legend="in {{receiver}}"),
+                        Query(expr=rate("otelcol_exporter_sent_spans", "exporter"), legend="out {{exporter}}"),
                     ),
                 ),
                 Panel(
@@ -66,7 +66,7 @@ TELEMETRY: Final = Dashboard(
                     about="Spans that an exporter gave up.",
                     queries=(
                         Query(
-                            expr=f"sum(rate(otelcol_exporter_send_failed_spans_total[{RATE}])) or vector(0)",
+                            expr=f"sum(rate(otelcol_exporter_send_failed_spans[{RATE}])) or vector(0)",
                             legend="spans",
                         ),
                     ),
