@@ -5,9 +5,13 @@ import sys
 
 def main() -> None:
     """Run the command and leave with its exit code."""
-    from tracelab.cli.entry import run
+    try:
+        from tracelab.cli.entry import run
 
-    sys.exit(run(sys.argv[1:]))
+        code = run(sys.argv[1:])
+    except KeyboardInterrupt:  # while it was still being imported, or was leaving already
+        code = 130
+    sys.exit(code)
 
 
 if __name__ == "__main__":

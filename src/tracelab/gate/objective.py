@@ -122,8 +122,9 @@ def _decide(objective: Objective, finding: Finding, k: float, n: float, tau: flo
         if innocent is not None:
             return replace(finding, verdict=Verdict.INVALID, message=innocent)
         text = f"{finding.bad:,} of {finding.n:,} bad; the limit allows {p0:.3g}{share}"
-        return replace(finding, verdict=Verdict.FAIL, message=text, p_value=statistics.p_value(k, n, p0))
-    more = statistics.needed(k, n, p0)
+        p_value = statistics.anytime_p_value if conditions.is_sequential else statistics.p_value
+        return replace(finding, verdict=Verdict.FAIL, message=text, p_value=p_value(k, n, p0))
+    more = statistics.needed(k, n, p0, is_anytime=conditions.is_sequential)
     more = None if more is None else max(1, round(more * tau))
     if more is None:
         text = f"the bad share is at its limit{share}; no number of observations would decide it"
@@ -169,11 +170,11 @@ def _innocent(objective: Objective, conditions: Conditions) -> str | None:
     """Return why a *fail* may be the generator's or the machine's, or None."""
     c = conditions
     if c.generator_cpu_ratio > 0.9:
-        return f"too slow, but the generator used {c.generator_cpu_ratio:.0%} of its core"
+        return f"too many are bad, but the generator used {c.generator_cpu_ratio:.0%} of its core"
     if objective.limit_ms is not None and c.lag_p99_ms > 0.1 * objective.limit_ms:
         return f"too slow, but the generator itself was late: p99 {c.lag_p99_ms:.1f} ms"
-    if objective.limit_ms is not None and c.freeze_s > objective.p0 / 2 * c.phase_s:
-        return f"too slow, but the machine froze for {c.freeze_s:.2f} s of {c.phase_s:.0f} s"
+    if c.freeze_s > objective.p0 / 2 * c.phase_s:
+        return f"too many are bad, but the machine froze for {c.freeze_s:.2f} s of {c.phase_s:.0f} s"
     return None
 
 

@@ -37,7 +37,7 @@ class Embedded:
     """Real servers as child processes of a supervisor that outlives the command."""
 
     name = "embedded"
-    capabilities = frozenset({Capability.KILL})
+    capabilities = frozenset({Capability.KILL, Capability.STOP})
 
     def up(self, topology: Topology, options: UpOptions, on_event: OnEvent) -> Platform:
         """Boot; return once every component is ready. On failure, or when we are interrupted, nothing is left.
@@ -85,7 +85,7 @@ class Embedded:
                 if _is_answering(options.home, options.name):
                     raise UsageError(
                         f"platform {options.name!r} is up already",
-                        hint="tracelab status; or tracelab down; or another one: tracelab --name two up",
+                        hint="tracelab status; or tracelab down; or another one: tracelab up --name two",
                     )
                 if time.monotonic() > deadline:
                     raise UsageError(
