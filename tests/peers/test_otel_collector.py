@@ -2,6 +2,7 @@
 
 import contextlib
 import http.server
+import json
 import subprocess
 import sys
 import threading
@@ -174,6 +175,26 @@ def spans_of(collector: CollectorProcess) -> list[Span]:
     return list(open_spans(collector.folder / "traffic" / "spans").spans())
 
 
+def access_line(number: int) -> str:
+    """Return a line as the gateway's NGINX writes it."""
+    line = {
+        "msec": time.time(),
+        "request_time": 0.002,
+        "trace_id": f"{number:032x}",
+        "span_id": f"{number:016x}",
+        "flags": "01",
+        "status": "200",
+        "method": "GET",
+        "uri": "/api/timeline/7",
+        "route": "/api/timeline/{user_id}",
+        "component": "feed",
+        "remote_addr": "127.0.0.9",
+        **dict.fromkeys(("parent_id", "tracestate", "baggage", "upstream_status", "upstream_addr"), ""),
+        **dict.fromkeys(("upstream_header_time", "bytes_in", "bytes_out"), ""),
+    }
+    return json.dumps(line) + "\n"
+
+
 def until(claim: Callable[[], bool], why: Callable[[], object]) -> None:
     deadline = time.monotonic() + 30
     while not claim():
@@ -229,6 +250,25 @@ def test_logs_and_metrics_take_the_same_way(chain: Chain) -> None:
     meters.shutdown()
     line = 'theirs_jobs_total{service="theirs"} 3'
     until(lambda: line in chain.collector.get("/metrics"), lambda: chain.collector.get("/metrics"))
+
+
+def test_jaeger_has_the_gateways_spans_too(chain: Chain, tmp_path: Path) -> None:
+    """Our collector makes them of an access log and sends them on; they come in front of what services sent."""
+    log = tmp_path / "access.log"
+    log.touch()
+    with CollectorProcess(tmp_path / "edge", access_log=str(log), onward=chain.otlp_known) as edge:
+        log.write_text("".join(access_line(number) for number in range(1, 31)))
+        assert edge.flush()["complete"]
+        made = {span.span_id for span in spans_of(edge)}
+        assert len(made) == 30
+        until(lambda: {s.span_id for s in spans_of(chain.jaeger)} == made, chain.otel.said)
+        chain.jaeger.kill()
+        with log.open("a") as more:
+            more.write(access_line(31))
+        assert edge.flush()["complete"]
+        chain.jaeger.start()
+        until(lambda: len(spans_of(chain.jaeger)) == 31, chain.otel.said)
+    assert spans_of(chain.collector) == []
 
 
 def test_what_ours_has_already_goes_to_jaeger_alone(chain: Chain) -> None:

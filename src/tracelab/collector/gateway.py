@@ -9,6 +9,7 @@ from tracelab.collector.accesslog import AccessLog, duration_s
 from tracelab.collector.book import Beat, Book, Sender
 from tracelab.collector.intake import Intake
 from tracelab.collector.metrics import Exemplar, MetricTable
+from tracelab.collector.onward import Onward
 from tracelab.collector.writer import Overloaded
 from tracelab.conventions import (
     DEPLOYMENT_ENVIRONMENT,
@@ -23,6 +24,7 @@ from tracelab.conventions import (
     SERVICE_VERSION,
     UPSTREAM_COMPONENT,
 )
+from tracelab.store import otlp
 from tracelab.traces.span import Span
 
 EVERY_S = 0.1
@@ -52,11 +54,13 @@ class GatewaySpans:
         self._turn = asyncio.Lock()
         self._intake: Intake | None = None
         self._book: Book | None = None
+        self._onward: Onward | None = None
 
-    def connect(self, intake: Intake, book: Book) -> None:
-        """Say where spans go and where they are counted."""
+    def connect(self, intake: Intake, book: Book, onward: Onward | None = None) -> None:
+        """Say where spans go, where they are counted, and who else is to have them."""
         self._intake = intake
         self._book = book
+        self._onward = onward
 
     def resume(self, stored_until_ns: int, known: set[str]) -> None:
         """Go on where a predecessor stopped: `known` are the ids of spans that it stored of late."""
@@ -81,6 +85,8 @@ class GatewaySpans:
                 with contextlib.suppress(Overloaded, OSError):
                     await self._intake.spans(self._pending, {self.sender: len(self._pending)})
                     self.stored_until_ns = max(self.stored_until_ns, *(s.end_ns for s in self._pending))
+                    if self._onward is not None:
+                        self._onward.offer(otlp.request_of(self._pending).SerializeToString())
                     self._pending = []
             stored = self._book.stored[self.sender]
             seen = stored + len(self._pending)

@@ -28,7 +28,7 @@ class Addresses:
     collector_statsd: str = f"{COLLECTOR}:8125"
     otlp_grpc: str | None = f"{OTEL_COLLECTOR}:4317"
     otlp_http: str | None = f"{OTEL_COLLECTOR}:4318"
-    otlp_known: str | None = f"{OTEL_COLLECTOR}:4319"  # OTLP/HTTP for spans that tracelab's collector has already
+    otlp_known: str | None = f"{OTEL_COLLECTOR}:4319"  # OTLP/HTTP; the collector's option `onward`
     otel_metrics: str | None = f"{OTEL_COLLECTOR}:8888"
     otel_health: str | None = f"{OTEL_COLLECTOR}:13133"
     jaeger_otlp: str | None = f"{JAEGER}:4317"
