@@ -142,3 +142,12 @@ def test_one_thing_leads_to_the_next_in_grafana() -> None:
     assert sources["jaeger"]["jsonData"]["tracesToLogsV2"]["datasourceUid"] == "logs"
     used = {p["datasource"]["uid"] for d in ALL for p in d.as_json()["panels"] if "datasource" in p}
     assert used == {"prometheus"}
+
+
+def test_the_page_lists_every_metric_and_dashboard() -> None:
+    """Metrics with their labels, dashboards by file; nothing that does not exist."""
+    page = (ROOT / "docs" / "explanation" / "dashboards.md").read_text(encoding="utf-8")
+    rows = re.findall(r"^\| `(tracelab_\w+)` \| ([\w, ]*) ?\|", page, re.MULTILINE)
+    listed = {name: tuple(label for label in labels.strip().split(", ") if label) for name, labels in rows}
+    assert listed == {m.prometheus: m.labels for m in (*STATSD_METRICS, *COLLECTOR_METRICS)}
+    assert set(re.findall(r"^\| `(\w+\.json)`", page, re.MULTILINE)) == set(dashboards())
