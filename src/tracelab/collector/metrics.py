@@ -4,6 +4,7 @@ import math
 import re
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
+from functools import lru_cache
 from typing import Any, Final
 
 from opentelemetry.proto.collector.metrics.v1.metrics_service_pb2 import ExportMetricsServiceRequest
@@ -114,7 +115,7 @@ class MetricTable:
                 if part.startswith("@"):
                     rate = float(part[1:])
                 elif part.startswith("#"):
-                    labels = labels_of(_tags(part[1:]))
+                    labels = _tags(part[1:])
             values = [float(text) for text in texts]
         except ValueError:
             return False
@@ -247,12 +248,14 @@ class MetricTable:
         return rows
 
 
-def _tags(text: str) -> dict[str, str]:
+@lru_cache(maxsize=4096)  # the same few hundred come again and again
+def _tags(text: str) -> Labels:
     """Return DogStatsD tags; those without a name or a value are nothing to Prometheus, and left out."""
     pairs = (tag.partition(":") for tag in text.split(","))
-    return {key: value for key, _, value in pairs if key and value}
+    return labels_of({key: value for key, _, value in pairs if key and value})
 
 
+@lru_cache(maxsize=4096)
 def _plain(name: str) -> str:
     plain = _INVALID.sub("_", name)
     return f"_{plain}" if plain[:1].isdigit() else plain
