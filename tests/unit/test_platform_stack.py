@@ -11,11 +11,12 @@ import pytest
 import yaml
 
 import tracelab
+from tracelab import settings
 from tracelab.conventions import COLLECTOR_METRICS, STATSD_METRICS
 from tracelab.platform.stack import grafana, otelcol
 from tracelab.platform.stack.address import Addresses
 from tracelab.platform.stack.dashboards import ALL, dashboards
-from tracelab.platform.stack.full import stack
+from tracelab.platform.stack.full import onward, service_environment, stack
 from tracelab.platform.stack.render import render
 
 ROOT = Path(tracelab.__file__).parents[2]
@@ -120,6 +121,19 @@ def test_what_has_no_address_is_left_out() -> None:
     assert set(config["service"]["pipelines"]) == {"traces", "logs", "metrics"}
     sources = yaml.safe_load(grafana.datasources(addresses))["datasources"]
     assert [source["name"] for source in sources] == ["Prometheus"]
+
+
+def test_services_find_the_stack_by_their_settings() -> None:
+    """Spans by the OpenTelemetry Collector, heartbeats straight to ours, StatsD by the exporter; else all to ours."""
+    needed = {"TRACELAB_SERVICE": "feed", "TRACELAB_INSTANCE": "feed#1", "TRACELAB_SERVICE_TOKEN": "x"}
+    found = settings.service({**needed, **service_environment(Addresses())})
+    assert found.otlp_http == "http://otel-collector:4318"
+    assert (found.collector, found.statsd) == ("http://collector:4318", "statsd-exporter:9125")
+    alone = replace(Addresses(), otlp_http=None, otlp_known=None, statsd=None)
+    found = settings.service({**needed, **service_environment(alone)})
+    assert found.otlp_http == found.collector == "http://collector:4318"
+    assert found.statsd == "collector:8125"
+    assert (onward(Addresses()), onward(alone)) == ("http://otel-collector:4319", None)
 
 
 def test_the_otel_collector_holds_nothing_back() -> None:

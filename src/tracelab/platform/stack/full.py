@@ -37,6 +37,21 @@ def stack(addresses: Addresses | None = None) -> tuple[StackComponent, ...]:
     return (*started, _grafana(found, tuple(c.name for c in started)))
 
 
+def service_environment(addresses: Addresses) -> dict[str, str]:
+    """Return the variables by which a service finds the stack; where a part of it is absent, tracelab's collector."""
+    return {
+        "TRACELAB_OTLP_HTTP": f"http://{addresses.otlp_http or addresses.collector}",
+        "TRACELAB_COLLECTOR": f"http://{addresses.collector}",
+        "TRACELAB_STATSD": addresses.statsd or addresses.collector_statsd,
+    }
+
+
+def onward(addresses: Addresses) -> str | None:
+    """Return the option ``onward`` of tracelab's collector: where the gateway's spans go, besides its own store."""
+    is_shown = addresses.otlp_known is not None and addresses.jaeger_otlp is not None
+    return f"http://{addresses.otlp_known}" if is_shown else None
+
+
 def _port(name: str, address: str | None, protocol: str = "tcp") -> tuple[Port, ...]:
     return (Port(name=name, number=port_of(address), protocol=protocol),) if address else ()
 
