@@ -48,13 +48,19 @@ class Embedded:
         """
         began = time.monotonic()
         folder = handle.platform_folder(options.home, options.name)
-        held = self._own(options, folder)
+        held = -1
         try:
+            held = self._own(options, folder)
             _prepare(folder)
             ours, process = _spawn_supervisor(folder, held)
-        except OSError as cause:
-            os.close(held)
-            raise _refused(folder, cause) from cause
+        except (OSError, KeyboardInterrupt) as cause:
+            with contextlib.suppress(OSError):
+                if held >= 0:
+                    os.close(held)
+                _clean_stale(folder)  # a supervisor that did start holds the lock, and sees that we are gone
+            if isinstance(cause, OSError):
+                raise _refused(folder, cause) from cause
+            raise
         with contextlib.suppress(OSError):
             os.close(held)  # the supervisor holds the lock now
         try:
