@@ -51,9 +51,7 @@ class Claim:
     def __str__(self) -> str:
         within = ""
         if self.within_ms is not None:
-            within = (
-                f" within {self.within_ms / 1000:g}s" if self.within_ms >= 1000 else f" within {self.within_ms:g}ms"
-            )
+            within = f" within {self.within_ms / 1000:g}s" if self.within_ms >= 1000 else f" within {self.within_ms:g}ms"
         return f"{'/'.join(self.statuses)}{within} {self.operator} {self.ratio * 100:g}%"
 
 
@@ -114,7 +112,9 @@ def _share(finding: Finding, flags: Sequence[bool], claim: Claim) -> Finding:
     estimate, low, high = k / n, statistics.lower(k, n, 0.975), statistics.upper(k, n, 0.975)
     if claim.wants_many:
         estimate, low, high = 1 - estimate, 1 - high, 1 - low
-    measured = replace(finding, estimate=round(100 * estimate, 2), interval=(round(100 * low, 2), round(100 * high, 2)))
+    measured = replace(
+        finding, estimate=round(100 * estimate, 2), interval=(round(100 * low, 2), round(100 * high, 2))
+    )
     if statistics.upper(k / tau, n / tau) < p0:
         return replace(measured, verdict=Verdict.PASS, message=f"{n - k:,} of {n:,} while the fault held")
     if statistics.lower(k / tau, n / tau) > p0:
