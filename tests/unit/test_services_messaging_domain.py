@@ -63,6 +63,8 @@ class _Post:
         return [c for c in self.made.values() if user_id in c.members][:limit]
 
     async def add(self, message: Message) -> Message:
+        if message.conversation_id not in self.made:
+            raise ConversationMissing(message.conversation_id)
         for known in self.kept:
             if (known.sender_id, known.client_id) == (message.sender_id, message.client_id):
                 return known
@@ -272,6 +274,21 @@ async def test_with_the_channel_down_receipts_reach_this_instance_and_typing_sto
     await rules.mark_read("bob", sent.conversation_id, sent.id)
     await rules.typing("bob", sent.conversation_id, on=True)
     assert [(n.event, n.origin) for n in post.told] == [("message:read", ORIGIN)]
+
+
+async def test_what_the_database_has_lost_is_begun_again() -> None:
+    """A database that comes back without its newest rows is no reason to refuse a message to a person for ever."""
+    post = _Post()
+    rules = messaging(post)
+    first = await rules.send("ann", draft("1"))
+    post.made.clear()
+    post.kept.clear()
+    again = await rules.send("ann", draft("1"))
+    assert again.message.conversation_id in post.made
+    assert again.message.conversation_id != first.message.conversation_id
+    post.made.clear()
+    with pytest.raises(ConversationMissing):
+        await rules.send("ann", draft("2", to=None, conversation_id=again.message.conversation_id))
 
 
 async def test_who_is_gone_is_forgotten_and_every_instance_told() -> None:

@@ -139,11 +139,25 @@ class Messaging:
         Raises:
             ConversationMissing: there is none, or the sender is no member.
         """
-        if draft.to is not None:
-            conversation = await self._direct_of(sender_id, draft.to)
-        else:
-            conversation = await self._of_member(sender_id, draft.conversation_id or "")
-        message = await self._archive.add(
+        conversation = await self._of_draft(sender_id, draft)
+        try:
+            message = await self._store(sender_id, conversation, draft)
+        except ConversationMissing:
+            # What is remembered is no longer so: a member has left, or a database came back without its newest rows.
+            self._forget_all(conversation)
+            conversation = await self._of_draft(sender_id, draft)
+            message = await self._store(sender_id, conversation, draft)
+        if message.conversation_id != conversation.id:  # this client_id was spent in another conversation
+            conversation = await self._of_member(sender_id, message.conversation_id)
+        try:
+            await self._channel.publish(message, conversation.members)
+        except ChannelDown:
+            await self._delivery.deliver(Envelope(message=message, members=conversation.members, origin=self._origin()))
+            return Sent(message=message, is_published=False)
+        return Sent(message=message, is_published=True)
+
+    async def _store(self, sender_id: str, conversation: Conversation, draft: Draft) -> Message:
+        return await self._archive.add(
             Message(
                 id=self._new_id(),
                 conversation_id=conversation.id,
@@ -153,14 +167,6 @@ class Messaging:
                 created_at=self._now(),
             )
         )
-        if message.conversation_id != conversation.id:  # this client_id was spent in another conversation
-            conversation = await self._of_member(sender_id, message.conversation_id)
-        try:
-            await self._channel.publish(message, conversation.members)
-        except ChannelDown:
-            await self._delivery.deliver(Envelope(message=message, members=conversation.members, origin=self._origin()))
-            return Sent(message=message, is_published=False)
-        return Sent(message=message, is_published=True)
 
     async def begin(self, user_id: str, draft: GroupDraft) -> Conversation:
         """Begin a group with other people; raise `InvalidMessage` if there is nobody else, or somebody is gone."""
@@ -232,9 +238,14 @@ class Messaging:
 
     def forget(self, user_id: str) -> None:
         """Forget what is remembered of a person's conversations."""
-        for known in (self._conversations, self._direct):
-            for key in [key for key, conversation in known.items() if user_id in conversation.members]:
-                del known[key]
+        known = (*self._conversations.values(), *self._direct.values())
+        self._forget_all(*(conversation for conversation in known if user_id in conversation.members))
+
+    def _forget_all(self, *conversations: Conversation) -> None:
+        for conversation in conversations:
+            self._conversations.pop(conversation.id, None)
+            if not conversation.is_group and len(conversation.members) == 2:
+                self._direct.pop(direct_key(*conversation.members), None)
 
     async def _announce(self, notice: Notice) -> None:
         """Tell every instance; with the channel down, this one alone."""
@@ -242,6 +253,11 @@ class Messaging:
             await self._channel.announce(notice)
         except ChannelDown:
             await self._delivery.tell(replace(notice, origin=self._origin()))
+
+    async def _of_draft(self, sender_id: str, draft: Draft) -> Conversation:
+        if draft.to is not None:
+            return await self._direct_of(sender_id, draft.to)
+        return await self._of_member(sender_id, draft.conversation_id or "")
 
     async def _of_member(self, user_id: str, conversation_id: str) -> Conversation:
         conversation = self._conversations.get(conversation_id)
