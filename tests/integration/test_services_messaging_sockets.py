@@ -25,7 +25,7 @@ from tracelab.runtimes.embedded.runtime import Embedded
 from tracelab.runtimes.port import UpOptions
 from tracelab.services.kit.process import FRAME_BYTES
 from tracelab.services.messaging.app import create_app
-from tracelab.settings import ServiceSettings
+from tracelab.settings import edge_variable, service
 from tracelab.telemetry import propagation, provider
 
 STORES = Topology(
@@ -62,9 +62,9 @@ class Instances:
         self._listeners = [socket.create_server(("127.0.0.1", 0)) for _ in range(3)]
         self.urls = [f"http://127.0.0.1:{listener.getsockname()[1]}" for listener in self._listeners]
         self._edges = {
-            "messages-db": (f"postgresql://messages_db:{secrets['messages-db']}@127.0.0.1:{database}/messages_db",),
-            "messages-redis": (f"redis://:{secrets['messages-redis']}@127.0.0.1:{cache}/0",),
-            "auth": (self.urls[2],),
+            "messages-db": f"postgresql://messages_db:{secrets['messages-db']}@127.0.0.1:{database}/messages_db",
+            "messages-redis": f"redis://:{secrets['messages-redis']}@127.0.0.1:{cache}/0",
+            "auth": self.urls[2],
         }
         identity = provider.Identity(
             service="messaging", instance="messaging#1", boot="1", version="1", environment="t"
@@ -76,20 +76,13 @@ class Instances:
         self._thread.start()
 
     def _server(self, number: int) -> uvicorn.Server:
-        settings = ServiceSettings(
-            service="messaging",
-            instance=f"messaging#{number}",
-            boot="1",
-            environment="test",
-            version="1",
-            edges=self._edges,
-            service_token="token",
-            otlp_http=None,
-            statsd=None,
-            telemetry="sdk",
-            bcrypt_cost=4,
-            broken=frozenset(),
-        )
+        environment = {
+            "TRACELAB_SERVICE": "messaging",
+            "TRACELAB_INSTANCE": f"messaging#{number}",
+            "TRACELAB_SERVICE_TOKEN": "token",
+            **{edge_variable(target): url for target, url in self._edges.items()},
+        }
+        settings = service(environment)
         config = uvicorn.Config(
             create_app(settings), ws="websockets-sansio", ws_max_size=FRAME_BYTES, log_config=None, access_log=False
         )

@@ -8,6 +8,7 @@ from starlette.routing import WebSocketRoute
 from starlette.types import ASGIApp
 
 from tracelab.clock import iso, now_ns
+from tracelab.conventions import METRIC_MESSAGES
 from tracelab.services.kit import viewer
 from tracelab.services.kit.app import Parts, build
 from tracelab.services.kit.database import Database
@@ -16,15 +17,16 @@ from tracelab.services.kit.identifier import new_id
 from tracelab.services.messaging.channel import RedisChannel, origin
 from tracelab.services.messaging.conversation import ConversationMissing, InvalidMessage
 from tracelab.services.messaging.dispatch import Dispatch
-from tracelab.services.messaging.domain import Messaging
+from tracelab.services.messaging.domain import EVENT_READ, EVENT_TYPING, Messaging
 from tracelab.services.messaging.events import Events, Session, TokenRefused
 from tracelab.services.messaging.handshake import PATH, Handshake
-from tracelab.services.messaging.presence import Presence
+from tracelab.services.messaging.presence import EVENT_PRESENCE, Presence
 from tracelab.services.messaging.repository import SqlArchive
 from tracelab.services.messaging.routes import router
 from tracelab.services.messaging.typists import ShownTypists
 from tracelab.services.messaging.whereabouts import TYPING_S, Whereabouts
 from tracelab.settings import ServiceSettings
+from tracelab.telemetry import statsd
 from tracelab.telemetry.tracing import untraced
 
 
@@ -79,6 +81,8 @@ def create_app(settings: ServiceSettings) -> ASGIApp:
         origin=origin,
     )
     events.serve(messaging, presence)
+    for event in ("connect", "sent", "delivered", EVENT_READ, EVENT_TYPING, EVENT_PRESENCE):
+        statsd.current().declare(METRIC_MESSAGES, event=event)
 
     @contextlib.asynccontextmanager
     async def lifespan() -> AsyncIterator[None]:
