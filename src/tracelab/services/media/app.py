@@ -5,6 +5,7 @@ from collections.abc import AsyncIterator
 
 from starlette.types import ASGIApp
 
+from tracelab.conventions import METRIC_MEDIA_BYTES
 from tracelab.services.kit.app import Parts, build
 from tracelab.services.kit.edge import Edge
 from tracelab.services.kit.viewer import Tokens
@@ -25,6 +26,7 @@ from tracelab.services.media.sweep import Sweeper
 from tracelab.services.media.upload import MalformedUpload, scratch
 from tracelab.services.media.workshop import Workshop
 from tracelab.settings import ServiceSettings
+from tracelab.telemetry import statsd
 
 
 def create_app(settings: ServiceSettings) -> ASGIApp:
@@ -43,6 +45,7 @@ def create_app(settings: ServiceSettings) -> ASGIApp:
     )
     workshop = Workshop(library, scratch)
     sweeper = Sweeper(library=library, store=store, catalogue=catalogue, workshop=workshop, instance=settings.instance)
+    statsd.current().declare(METRIC_MEDIA_BYTES)
 
     @contextlib.asynccontextmanager
     async def lifespan() -> AsyncIterator[None]:
