@@ -13,7 +13,7 @@ import shutil
 import subprocess
 import tempfile
 from collections.abc import Callable, Mapping, Sequence
-from contextlib import ExitStack
+from contextlib import ExitStack, suppress
 from importlib import util
 from pathlib import Path
 from typing import IO, BinaryIO, Final
@@ -157,12 +157,15 @@ class Films:
 
 
 def _limit(cpu_s: int) -> None:
-    for what, most in (
-        (resource.RLIMIT_CPU, cpu_s),
-        (resource.RLIMIT_AS, _MEMORY_BYTES),
-        (resource.RLIMIT_FSIZE, _LARGEST_BYTES),
-        (resource.RLIMIT_CORE, 0),
-    ):
+    limit(resource.RLIMIT_CPU, cpu_s)
+    limit(resource.RLIMIT_AS, _MEMORY_BYTES)
+    limit(resource.RLIMIT_FSIZE, _LARGEST_BYTES)
+    limit(resource.RLIMIT_CORE, 0)
+
+
+def limit(what: int, most: int) -> None:
+    """Let this process have so much at most; where a system knows no such limit, or has a lower one, that stands."""
+    with suppress(ValueError, OSError):
         resource.setrlimit(what, (most, most))
 
 

@@ -20,7 +20,6 @@ _UNREADABLE: Final = (
     EOFError,
     IndexError,
     KeyError,
-    MemoryError,
     OSError,
     OverflowError,
     SyntaxError,

@@ -21,7 +21,7 @@ from typing import Any, BinaryIO, Final
 
 from tracelab.services.media import imaging
 from tracelab.services.media.content import VIDEOS, UnreadableMedia, UnsupportedMedia, walk
-from tracelab.services.media.filming import Abandoned, Films
+from tracelab.services.media.filming import Abandoned, Films, limit
 
 LOOK: Final = "look"  # decode enough to know that it can be
 STILLS: Final = "stills"  # the JPEGs
@@ -44,8 +44,8 @@ def main() -> None:
             return True
 
     os.nice(_NICE)  # what people wait for goes first
-    for what, most in ((resource.RLIMIT_AS, _MEMORY_BYTES), (resource.RLIMIT_CORE, 0)):
-        resource.setrlimit(what, (most, most))
+    limit(resource.RLIMIT_AS, _MEMORY_BYTES)
+    limit(resource.RLIMIT_CORE, 0)
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     with contextlib.suppress(Abandoned), contextlib.ExitStack() as stack:
         stack.callback(shutil.rmtree, folder, ignore_errors=True)
