@@ -37,6 +37,7 @@ _BASE_S: Final = 0.2
 _CAP_S: Final = 2.0  # so that whoever was away has everything within 5 s of its return
 _EVERY_S: Final = 0.5
 _BATCH: Final = 32  # parcels of one topic in one round
+_DRAIN_S: Final = 1.0
 _GAUGE_EVERY_S: Final = 5.0
 
 SCHEMA: Final = (
@@ -159,6 +160,7 @@ class Outbox:
         self._gauged: set[str] = set()
         self._gauge_at = 0.0
         self._woken = asyncio.Event()
+        self._is_closing = False
         self._task: asyncio.Task[None] | None = None
 
     def start(self) -> None:
@@ -166,8 +168,13 @@ class Outbox:
         self._task = asyncio.create_task(self._run())
 
     async def close(self) -> None:
-        """Stop; what was delivered and is not settled yet is delivered once more, which changes nothing."""
-        if self._task is not None:
+        """Stop, after the round in hand if it ends soon; what is not settled then is delivered once more."""
+        if self._task is None:
+            return
+        self._is_closing = True
+        self.wake()
+        _, running = await asyncio.wait([self._task], timeout=_DRAIN_S)
+        if running:
             self._task.cancel()
             await asyncio.wait([self._task])
 
@@ -180,14 +187,14 @@ class Outbox:
         self._delivered.add((topic, key))
 
     async def _run(self) -> None:
-        while True:
+        while not self._is_closing:
             try:
                 is_full = await self.round()
                 await self._gauge()
             except (SQLAlchemyError, OSError) as error:
                 is_full = False
                 log.debug("the outbox cannot be read now", extra={"error": type(error).__name__})
-            if is_full:
+            if is_full or self._is_closing:
                 continue
             with contextlib.suppress(TimeoutError):
                 await asyncio.wait_for(self._woken.wait(), _EVERY_S)
