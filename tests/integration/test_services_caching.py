@@ -9,10 +9,12 @@ from collections.abc import AsyncIterator, Awaitable, Callable, Iterator, Mappin
 from dataclasses import dataclass
 from pathlib import Path
 from time import time
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
 import redis.asyncio as aredis
+from aiohttp import web
 from fastapi import FastAPI, Request, Response
 from httpx import ASGITransport, AsyncClient
 from sqlalchemy import event
@@ -25,9 +27,11 @@ from tracelab.services.feed.domain import CacheAway, Feed, Post
 from tracelab.services.feed.domain import Edit as PostEdit
 from tracelab.services.feed.reading import Reader
 from tracelab.services.feed.repository import CachedTimelines, SqlPosts
+from tracelab.services.kit import viewer
 from tracelab.services.kit.cache import Cache
 from tracelab.services.kit.caching import cached
 from tracelab.services.kit.database import Database
+from tracelab.services.kit.edge import Edge
 from tracelab.services.kit.identifier import new_id
 from tracelab.services.profile.domain import Change, Departure, Follow, People
 from tracelab.services.profile.repository import CachedPeople, SqlProfiles
@@ -320,6 +324,37 @@ async def test_a_cache_that_is_away_is_not_taken_for_emptied() -> None:
         with pytest.raises(CacheAway):
             await CachedTimelines(cache).forget_timelines(["ann"])
         await cache.close()
+
+
+async def test_an_answer_about_a_token_is_remembered_for_30_s(monkeypatch: pytest.MonkeyPatch) -> None:
+    """In the instance's memory: auth is asked once, and again after that; what it refused is asked every time."""
+    asked: list[str] = []
+    now_s = time()
+
+    async def validate(request: web.Request) -> web.Response:
+        token = (await request.json())["token"]
+        asked.append(token)
+        if token == "forged":
+            return web.json_response({}, status=401)
+        return web.json_response({"user_id": "ann", "session_id": "s", "expires_at": now_s + 900})
+
+    app = web.Application()
+    app.router.add_post("/api/validate/token", validate)
+    runner = web.AppRunner(app)
+    await runner.setup()
+    await web.TCPSite(runner, "127.0.0.1", 0).start()
+    auth = Edge("feed", "auth", [f"http://127.0.0.1:{runner.addresses[0][1]}"], service_token="x")
+    tokens = viewer.Tokens(auth)
+    for later_s, questions in ((0, 1), (29, 1), (31, 2), (60, 2)):
+        monkeypatch.setattr(viewer, "time", SimpleNamespace(time=lambda at_s=now_s + later_s: at_s))
+        assert (await tokens.check("good")).id == "ann"
+        assert len(asked) == questions
+    for _ in range(2):
+        with pytest.raises(viewer.TokenRefused):
+            await tokens.check("forged")
+    assert asked == ["good", "good", "forged", "forged"]
+    await auth.close()
+    await runner.cleanup()
 
 
 async def test_a_304_is_counted_apart(counted: Callable[[], Counter[str]]) -> None:

@@ -6,8 +6,10 @@ from uuid import UUID
 from pydantic import BaseModel, ConfigDict, Field, StringConstraints, model_validator
 
 from tracelab.services.feed.domain import MAX_COMMENT, MAX_MEDIA, MAX_TEXT, Comment, Item, Page
+from tracelab.services.kit.text import STORABLE
 
-Text = Annotated[str, StringConstraints(strip_whitespace=True, min_length=1, max_length=MAX_TEXT)]
+Text = Annotated[str, StringConstraints(strip_whitespace=True, min_length=1, max_length=MAX_TEXT, pattern=STORABLE)]
+Said = Annotated[str, StringConstraints(strip_whitespace=True, min_length=1, max_length=MAX_COMMENT, pattern=STORABLE)]
 MediaIds = Annotated[list[UUID], Field(max_length=MAX_MEDIA)]
 
 
@@ -17,7 +19,12 @@ class NewPost(BaseModel):
     model_config = ConfigDict(extra="forbid")  # a misspelt field is said, not lost
 
     text: Text
-    media_ids: MediaIds = []
+    media_ids: Said = Annotated[
+        str, StringConstraints(strip_whitespace=True, min_length=1, max_length=MAX_COMMENT, pattern=STORABLE)
+    ]
+
+
+MediaIds = []
 
 
 class PostChange(BaseModel):
@@ -95,7 +102,9 @@ class NewComment(BaseModel):
 
     model_config = ConfigDict(extra="forbid")
 
-    text: Annotated[str, StringConstraints(strip_whitespace=True, min_length=1, max_length=MAX_COMMENT)]
+    text: Annotated[
+        str, StringConstraints(strip_whitespace=True, min_length=1, max_length=MAX_COMMENT, pattern=STORABLE)
+    ]
 
 
 class CommentOut(BaseModel):

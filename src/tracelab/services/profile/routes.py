@@ -11,6 +11,7 @@ from tracelab.services.kit.caching import cached
 from tracelab.services.kit.identifier import new_id
 from tracelab.services.kit.outbox import Outbox
 from tracelab.services.kit.problem import Problem, problems
+from tracelab.services.kit.text import STORABLE
 from tracelab.services.kit.viewer import Internal, Person, Viewer
 from tracelab.services.profile.domain import MAX_PAGE, MAX_QUERY, PAGE, Follow, People, Shown
 from tracelab.services.profile.repository import FOLLOWED, CachedPeople
@@ -61,13 +62,11 @@ Limit = Annotated[int, Query(ge=1, le=MAX_PAGE)]
 async def search(
     viewer: Viewer,  # noqa: ARG001 - logged in
     people: PeopleDep,
-    q: Annotated[str, StringConstraints(strip_whitespace=True), Query(min_length=1, max_length=MAX_QUERY)],
+    q: Annotated[str, StringConstraints(strip_whitespace=True, min_length=1, max_length=MAX_QUERY, pattern=STORABLE)],
     limit: Limit = PAGE,
     cursor: Annotated[str | None, Query(max_length=1000)] = None,
 ) -> SearchPage:
     """Find people whose names begin with the query, then those with names like it."""
-    if not q or "\0" in q:
-        raise Problem(422, "q: expected a name, or its beginning")
     found, after = await people.search(q, limit=limit, after=mark_of(cursor) if cursor else None)
     mark_degraded(*{word for shown in found for word in shown.degraded})
     return SearchPage(items=[ProfileOut.of(shown) for shown in found], next=cursor_of(after) if after else None)

@@ -8,9 +8,10 @@ from uuid import UUID
 
 from pydantic import BaseModel, ConfigDict, Field, StringConstraints
 
+from tracelab.services.kit.text import STORABLE
 from tracelab.services.profile.domain import MAX_BIO, MAX_NAME, BadCursor, Change, Mark, Shown
 
-Name = Annotated[str, StringConstraints(strip_whitespace=True, min_length=1, max_length=MAX_NAME)]
+Name = Annotated[str, StringConstraints(strip_whitespace=True, min_length=1, max_length=MAX_NAME, pattern=STORABLE)]
 
 
 class AvatarOut(BaseModel):
@@ -60,7 +61,7 @@ class ProfileChange(BaseModel):
     model_config = ConfigDict(extra="forbid")  # a misspelt field is said, not lost
 
     display_name: Name | None = None
-    bio: Annotated[str, StringConstraints(max_length=MAX_BIO)] | None = None
+    bio: Annotated[str, StringConstraints(max_length=MAX_BIO, pattern=STORABLE)] | None = None
     avatar_id: UUID | None = None  # null takes the avatar away
 
     def change(self) -> Change:
@@ -77,7 +78,7 @@ class NewProfile(BaseModel):
     """What auth tells of a new account."""
 
     user_id: UUID
-    username: Annotated[str, Field(min_length=1, max_length=40)]
+    username: Annotated[str, Field(min_length=1, max_length=40, pattern=STORABLE)]
     display_name: Name
 
 
@@ -102,7 +103,7 @@ class PeoplePage(BaseModel):
 
 def cursor_of(mark: Mark) -> str:
     """Return the cursor of a place in the search results."""
-    document = json.dumps([mark.tier, mark.rank, mark.distance, mark.user_id])
+    document = json.dumps([mark.tier, mark.rank, mark.distance, mark.user_id], ensure_ascii=False)
     return base64.urlsafe_b64encode(document.encode()).decode().rstrip("=")
 
 
@@ -112,6 +113,7 @@ def mark_of(cursor: str) -> Mark:
         tier, rank, distance, user_id = json.loads(base64.urlsafe_b64decode(cursor + "=" * (-len(cursor) % 4)))
         if tier not in (0, 1, 2) or not isinstance(rank, str) or "\0" in rank or not isinstance(distance, int):
             raise ValueError(cursor)
+        rank.encode()  # half of a surrogate pair is no text
         return Mark(tier=tier, rank=rank, distance=max(-1, min(distance, 10**6)), user_id=str(UUID(user_id)))
-    except (binascii.Error, ValueError, TypeError, AttributeError) as error:
+    except (binascii.Error, ValueError, TypeError, AttributeError, RecursionError) as error:
         raise BadCursor("expected the cursor of a page of search results") from error
