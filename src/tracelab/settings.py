@@ -61,6 +61,7 @@ class ServiceSettings:
     telemetry: str
     bcrypt_cost: int
     ffmpeg: str | None
+    scratch: Path | None
     media_quota_bytes: int
     broken: frozenset[str]
 
@@ -96,6 +97,7 @@ def service(environ: Mapping[str, str] | None = None) -> ServiceSettings:
         statsd=env.get("TRACELAB_STATSD") or None,
         telemetry=env.get("TRACELAB_TELEMETRY", "sdk"),
         bcrypt_cost=int(env.get("TRACELAB_BCRYPT_COST", "10")),
+        scratch=Path(env["TRACELAB_SCRATCH"]) if env.get("TRACELAB_SCRATCH") else None,
         ffmpeg=env.get("TRACELAB_FFMPEG_BIN") or None,
         media_quota_bytes=int(env.get("TRACELAB_MEDIA_QUOTA_MB", "1024")) << 20,
         broken=frozenset(w for w in env.get("TRACELAB_TEST_BREAK", "").split(",") if w),

@@ -233,6 +233,21 @@ def test_workers_end_with_their_parent(tmp_path: Path) -> None:
     assert list(scratch.iterdir()) == []
 
 
+async def test_what_a_killed_parent_left_is_removed_by_the_next(tmp_path: Path) -> None:
+    """A worker that was killed with its parent cannot clean up; the next instance does, and works there."""
+    left = tmp_path / "scratch" / "tracelab-media-old"
+    left.mkdir(parents=True)
+    (left / "video.mp4").write_bytes(bytes(1000))
+    made = Crew(filming.find(None), tmp_path / "scratch")
+    try:
+        assert not left.exists()
+        await look(made, picture("PNG"))
+        assert len(list((tmp_path / "scratch").iterdir())) == 1
+    finally:
+        made.close()
+    assert list((tmp_path / "scratch").iterdir()) == []
+
+
 async def test_workers_know_no_secret(monkeypatch: pytest.MonkeyPatch) -> None:
     """The service's environment holds the platform's secrets; a worker gets none of it."""
     monkeypatch.setenv("TRACELAB_SERVICE_TOKEN", "not-for-workers")

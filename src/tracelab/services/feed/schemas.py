@@ -19,12 +19,7 @@ class NewPost(BaseModel):
     model_config = ConfigDict(extra="forbid")  # a misspelt field is said, not lost
 
     text: Text
-    media_ids: Said = Annotated[
-        str, StringConstraints(strip_whitespace=True, min_length=1, max_length=MAX_COMMENT, pattern=STORABLE)
-    ]
-
-
-MediaIds = []
+    media_ids: MediaIds = []
 
 
 class PostChange(BaseModel):

@@ -40,11 +40,17 @@ class WorkerLost(Exception):
 
 
 class Crew:
-    """Implements `Studio`: one worker for each kind of job, so that no picture waits for a film."""
+    """Implements `Studio`: one worker for each kind of job, so that no picture waits for a film.
 
-    def __init__(self, ffmpeg: str) -> None:
+    `scratch` is emptied: a worker that was killed together with its parent left there what it was writing.
+    """
+
+    def __init__(self, ffmpeg: str, scratch: Path | None = None) -> None:
         self._ffmpeg = ffmpeg
-        self._lanes = {job: _Lane(job) for job in _LIMIT_S}
+        if scratch is not None:
+            shutil.rmtree(scratch, ignore_errors=True)
+            scratch.mkdir(parents=True)
+        self._lanes = {job: _Lane(job, scratch) for job in _LIMIT_S}
 
     async def look(self, data: BinaryIO, content_type: str) -> Facts:
         """Decode enough to know that it can be; raise `UnsupportedMedia` or `UnreadableMedia`."""
@@ -113,7 +119,8 @@ def _throw_away(done: Future[_Answer]) -> None:
 class _Lane:
     """One worker and the thread that talks to it."""
 
-    def __init__(self, job: str) -> None:
+    def __init__(self, job: str, scratch: Path | None) -> None:
+        self._scratch = scratch
         self._job = job
         self._pool = ThreadPoolExecutor(1, thread_name_prefix=f"media-{job}")
         self._process: subprocess.Popen[bytes] | None = None
@@ -172,7 +179,7 @@ class _Lane:
         self._end()
         ours, theirs = socket.socketpair()
         ours.settimeout(_LIMIT_S[self._job])
-        folder = Path(tempfile.mkdtemp(prefix="tracelab-media-"))
+        folder = Path(tempfile.mkdtemp(prefix="tracelab-media-", dir=self._scratch))
         with theirs:
             self._process = subprocess.Popen(
                 [sys.executable, "-P", "-m", _MODULE, str(theirs.fileno()), str(folder)],
