@@ -2,11 +2,11 @@
 
 import asyncio
 import struct
-from collections.abc import Awaitable, Callable, Iterable, Mapping
+from collections.abc import Awaitable, Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from enum import StrEnum
 from time import time
-from typing import Final
+from typing import Any, Final
 
 from redis.asyncio.retry import Retry
 from redis.backoff import NoBackoff
@@ -118,21 +118,42 @@ class Cache:
         else:
             self._breaker.succeeded()
 
-    async def forget(self, keys: Iterable[str]) -> None:
-        """Drop values, in one round trip; a load that is under way for one of them will not be kept."""
+    async def forget(self, keys: Iterable[str]) -> bool:
+        """Drop values, in one round trip; a load that is under way for one of them will not be kept.
+
+        False where Redis is away: what it kept is still there.
+        """
         wanted = list(keys)
         for key in wanted:
             self._outdate(key)
-        if not wanted or not self._breaker.is_allowed():
-            return
+        if not wanted:
+            return True
+        if not self._breaker.is_allowed():
+            return False
         try:
             with redis_span("DEL", wanted[0], self._target):
                 await self._redis.delete(*wanted)
         except FAILURES:
             self._breaker.failed()
             mark_degraded(self._target)
-        else:
-            self._breaker.succeeded()
+            return False
+        self._breaker.succeeded()
+        return True
+
+    async def run(self, script: str, keys: Sequence[str], arguments: Sequence[int | str]) -> Any:
+        """Run a Lua script in one round trip; None where Redis is away."""
+        if not self._breaker.is_allowed():
+            mark_degraded(self._target)
+            return None
+        try:
+            with redis_span("EVAL", keys[0], self._target):
+                answer = await self._redis.eval(script, len(keys), *keys, *arguments)
+        except FAILURES:
+            self._breaker.failed()
+            mark_degraded(self._target)
+            return None
+        self._breaker.succeeded()
+        return answer
 
     async def load(
         self,
