@@ -43,6 +43,8 @@ class ServiceSettings:
     """What a service process is given: who it is, one list of URLs per edge, where telemetry goes.
 
     ``edges`` maps an edge's target (``feed-db``, ``profile``) to the URLs of its instances.
+    ``origins`` are those of the gateway as browsers know it, the usual one first; ``idp`` is the identity
+    provider's URL for browsers, and ``oauth_secret`` what auth and it know each other by.
     ``broken`` names behaviours that a test switched off; it is empty in every real platform.
     """
 
@@ -57,6 +59,10 @@ class ServiceSettings:
     statsd: str | None
     telemetry: str
     bcrypt_cost: int
+    key_period_s: float
+    origins: tuple[str, ...]
+    idp: str
+    oauth_secret: str
     broken: frozenset[str]
 
 
@@ -90,6 +96,10 @@ def service(environ: Mapping[str, str] | None = None) -> ServiceSettings:
         statsd=env.get("TRACELAB_STATSD") or None,
         telemetry=env.get("TRACELAB_TELEMETRY", "sdk"),
         bcrypt_cost=int(env.get("TRACELAB_BCRYPT_COST", "10")),
+        key_period_s=float(env.get("TRACELAB_KEY_PERIOD_S", "86400")),
+        origins=tuple(o for o in env.get("TRACELAB_ORIGINS", "").split(",") if o),
+        idp=env.get("TRACELAB_IDP", ""),
+        oauth_secret=env.get("TRACELAB_OAUTH_SECRET", ""),
         broken=frozenset(w for w in env.get("TRACELAB_TEST_BREAK", "").split(",") if w),
     )
 
@@ -100,6 +110,6 @@ def edge_variable(target: str) -> str:
 
 
 def passed_to_services() -> dict[str, str]:
-    """Return the variables of this process that a runtime hands on to every service (test switches, bcrypt cost)."""
-    names = ("TRACELAB_TEST_BREAK", "TRACELAB_BCRYPT_COST")
+    """Return the variables of this process that a runtime hands on to every service (test switches, costs, periods)."""
+    names = ("TRACELAB_TEST_BREAK", "TRACELAB_BCRYPT_COST", "TRACELAB_KEY_PERIOD_S")
     return {name: os.environ[name] for name in names if os.environ.get(name)}
