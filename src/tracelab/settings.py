@@ -42,9 +42,10 @@ def is_colour_wanted() -> bool:
 class ServiceSettings:
     """What a service process is given: who it is, one list of URLs per edge, where telemetry goes.
 
-    ``edges`` maps an edge's target (``feed-db``, ``profile``) to the URLs of its instances.
-    ``origins`` are those of the gateway as browsers know it, the usual one first; ``idp`` is the identity
-    provider's URL for browsers, and ``oauth_secret`` what auth and it know each other by.
+    ``otlp_http`` takes spans and logs, ``collector`` the heartbeats that account for them: the same, unless
+    a collector that is not ours stands between. ``edges`` maps an edge's target (``feed-db``, ``profile``) to
+    the URLs of its instances. ``origins`` are those of the gateway as browsers know it, the usual one first;
+    ``idp`` is the identity provider's URL for browsers, ``oauth_secret`` what auth and it know each other by.
     ``broken`` names behaviours that a test switched off; it is empty in every real platform.
     """
 
@@ -56,6 +57,7 @@ class ServiceSettings:
     edges: Mapping[str, tuple[str, ...]]
     service_token: str
     otlp_http: str | None
+    collector: str | None
     statsd: str | None
     telemetry: str
     bcrypt_cost: int
@@ -93,6 +95,7 @@ def service(environ: Mapping[str, str] | None = None) -> ServiceSettings:
         },
         service_token=need("TRACELAB_SERVICE_TOKEN"),
         otlp_http=env.get("TRACELAB_OTLP_HTTP") or None,
+        collector=env.get("TRACELAB_COLLECTOR") or env.get("TRACELAB_OTLP_HTTP") or None,
         statsd=env.get("TRACELAB_STATSD") or None,
         telemetry=env.get("TRACELAB_TELEMETRY", "sdk"),
         bcrypt_cost=int(env.get("TRACELAB_BCRYPT_COST", "10")),

@@ -106,11 +106,17 @@ def test_a_share_is_decided_by_the_exact_test(population: list[Seen], verdict: V
 def test_a_claim_about_users_explains_itself() -> None:
     """The limit in words, the share in percent with its interval, exemplars of those who saw something else."""
     found = users("redis.down", SERVED, crowd(400, 40))
-    assert (found.id, found.kind, found.limit) == ("redis.down", CheckKind.PROMISE, "2xx within 1000ms >= 99%")
+    assert (found.id, found.kind, found.limit) == ("redis.down", CheckKind.PROMISE, "2xx within 1s >= 99%")
     assert (found.estimate, found.n, found.bad) == (90.0, 400, 40)
     assert found.interval is not None
     assert found.interval[0] < 90 < found.interval[1]
     assert found.exemplars == ("t0", "t10", "t20", "t30", "t40")
+
+
+def test_a_limit_is_written_as_people_write_times() -> None:
+    """Seconds from one on, milliseconds below, and none where the time does not matter."""
+    assert str(replace(SERVED, statuses=("503",), within_ms=300)) == "503 within 300ms >= 99%"
+    assert str(replace(SERVED, within_ms=None)) == "2xx >= 99%"
 
 
 def test_a_share_that_must_not_be_reached_is_judged_as_such() -> None:

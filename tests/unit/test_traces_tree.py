@@ -44,7 +44,7 @@ def test_traces_are_told_apart_and_stand_by_start() -> None:
 def test_a_span_without_its_parent_is_an_orphan_and_the_trace_incomplete() -> None:
     """The orphan is a root beside the true one, which comes first."""
     trace = one(span("a", start=50), span("b", "gone", start=10))
-    assert (trace.flags, trace.is_complete) == ({ORPHAN}, False)
+    assert (trace.flags, trace.is_complete) == (frozenset({ORPHAN}), False)
     assert names(trace.roots) == ["a", "b"]
     assert trace.entry.span_id == "a"
 
@@ -52,13 +52,13 @@ def test_a_span_without_its_parent_is_an_orphan_and_the_trace_incomplete() -> No
 def test_a_trace_of_orphans_alone_has_lost_its_first_span() -> None:
     """Somebody called who does not report."""
     trace = one(span("b", "gone"), span("c", "b"))
-    assert (trace.flags, names(trace.roots)) == ({ORPHAN}, ["b"])
+    assert (trace.flags, names(trace.roots)) == (frozenset({ORPHAN}), ["b"])
 
 
 def test_the_same_span_twice_is_a_duplicate_and_counts_once() -> None:
     """An exporter that retried."""
     trace = one(span("a"), span("b", "a"), span("b", "a"))
-    assert (trace.flags, trace.is_complete) == ({DUPLICATE}, True)
+    assert (trace.flags, trace.is_complete) == (frozenset({DUPLICATE}), True)
     assert names(trace.below(trace.entry)) == ["b"]
 
 
@@ -82,7 +82,7 @@ def test_one_id_with_two_contents_is_a_conflict(other: Span) -> None:
 def test_a_circle_is_entered_at_its_first_span_and_cut_there() -> None:
     """Every span of it is reached once."""
     trace = one(span("a"), span("x", "z", 1), span("y", "x", 2), span("z", "y", 3))
-    assert (trace.flags, trace.is_complete) == ({CYCLE}, False)
+    assert (trace.flags, trace.is_complete) == (frozenset({CYCLE}), False)
     assert names(trace.roots) == ["a", "x"]
     assert names(trace.below(trace.roots[1])) == ["y"]
     assert names(trace.below(trace.below(trace.roots[1])[0])) == ["z"]
@@ -107,7 +107,7 @@ def test_a_circle_alone_has_no_root() -> None:
 def test_several_roots_are_flagged_and_complete() -> None:
     """Nothing is missing, but somebody joined two stories."""
     trace = one(span("b", start=5), span("a"))
-    assert (trace.flags, trace.is_complete, names(trace.roots)) == ({MANY_ROOTS}, True, ["a", "b"])
+    assert (trace.flags, trace.is_complete, names(trace.roots)) == (frozenset({MANY_ROOTS}), True, ["a", "b"])
 
 
 def test_a_deep_trace_is_assembled() -> None:

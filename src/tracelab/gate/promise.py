@@ -6,6 +6,7 @@ from dataclasses import dataclass, replace
 from fnmatch import fnmatchcase
 
 from tracelab.gate import statistics
+from tracelab.quantity import format_duration
 from tracelab.traces.flight import Overlap
 from tracelab.verdict import CheckKind, Finding, Verdict, worst
 
@@ -49,9 +50,7 @@ class Claim:
         return 1 - self.ratio if self.wants_many else self.ratio
 
     def __str__(self) -> str:
-        within = ""
-        if self.within_ms is not None:
-            within = f" within {self.within_ms / 1000:g}s" if self.within_ms >= 1000 else f" within {self.within_ms:g}ms"
+        within = "" if self.within_ms is None else f" within {format_duration(self.within_ms / 1000)}"
         return f"{'/'.join(self.statuses)}{within} {self.operator} {self.ratio * 100:g}%"
 
 
@@ -112,9 +111,7 @@ def _share(finding: Finding, flags: Sequence[bool], claim: Claim) -> Finding:
     estimate, low, high = k / n, statistics.lower(k, n, 0.975), statistics.upper(k, n, 0.975)
     if claim.wants_many:
         estimate, low, high = 1 - estimate, 1 - high, 1 - low
-    measured = replace(
-        finding, estimate=round(100 * estimate, 2), interval=(round(100 * low, 2), round(100 * high, 2))
-    )
+    measured = replace(finding, estimate=round(100 * estimate, 2), interval=(round(100 * low, 2), round(100 * high, 2)))
     if statistics.upper(k / tau, n / tau) < p0:
         return replace(measured, verdict=Verdict.PASS, message=f"{n - k:,} of {n:,} while the fault held")
     if statistics.lower(k / tau, n / tau) > p0:

@@ -67,8 +67,10 @@ def _trace(trace_id: str, group: list[Span]) -> Trace:
     flags: set[str] = set()
     by_id: dict[str, Span] = {}
     for span in _sorted(group):
-        known = by_id.setdefault(span.span_id, span)
-        if known is not span:
+        known = by_id.get(span.span_id)
+        if known is None:
+            by_id[span.span_id] = span
+        else:
             flags.add(DUPLICATE if known == span else CONFLICT)
     children: dict[str, list[Span]] = {}
     roots: list[Span] = []
