@@ -84,6 +84,7 @@ class Keys:
         self._keys: dict[str, _Key] = {}  # in the order in which they sign
         self._own_pem: str | None = None
         self._looked_at_s = 0.0
+        self._looking: asyncio.Task[None] | None = None
 
     async def load(self) -> None:
         """Read the keys, and add the first one if there is none."""
@@ -142,11 +143,20 @@ class Keys:
 
     async def _look_for(self, kid: str) -> _Key | None:
         """Look into the table, in case another instance has just made this key."""
-        if kid not in self._keys and self._now_s() - self._looked_at_s >= _REST_S:
-            self._looked_at_s = self._now_s()
+        if kid not in self._keys:
+            if self._looking is None and self._now_s() - self._looked_at_s >= _REST_S:
+                self._looking = asyncio.create_task(self._look())
+            if self._looking is not None:
+                await asyncio.shield(self._looking)  # whoever comes while somebody looks waits for the same answer
+        return self._known(kid)
+
+    async def _look(self) -> None:
+        try:
             with contextlib.suppress(*_LOOK_FAILURES):
                 await asyncio.wait_for(self.reload(), _LOOK_S)
-        return self._known(kid)
+        finally:
+            self._looked_at_s = self._now_s()
+            self._looking = None
 
     def _take(self, stored: Sequence[StoredKey]) -> None:
         self._keys = {
