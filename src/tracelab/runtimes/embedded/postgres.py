@@ -11,8 +11,8 @@ from tracelab.runtimes.embedded.identity import Identity
 from tracelab.runtimes.embedded.process import Launcher, Process
 
 # Durability costs boot time and protects nothing here: a platform's data lives as long as the platform. A process
-# that crashes loses nothing even so, as what it wrote is in the kernel: every commit is written there before it is
-# acknowledged (hence not synchronous_commit=off, with which a kill loses the last half second).
+# that crashes loses nothing even so, as what it wrote is in the kernel: each commit writes (synchronous_commit stays
+# on, or the last half second would be in the killed server's memory alone), and does not wait for the disk.
 _OPTIONS = (
     "listen_addresses=127.0.0.1",
     "unix_socket_directories=",
