@@ -81,6 +81,9 @@ HEADER_DEADLINE_MS: Final = "X-Tracelab-Deadline-Ms"
 HEADER_DEGRADED: Final = "X-Tracelab-Degraded"
 HEADER_SERVICE_TOKEN: Final = "X-Tracelab-Service-Token"
 TOKEN_COOKIE: Final = "tracelab_token"
+REFRESH_COOKIE: Final = "tracelab_refresh"
+FLOW_COOKIE: Final = "tracelab_flow"  # a login by a provider that is under way
+OAUTH_CLIENT: Final = "tracelab"  # what the identity provider knows us as
 
 # --- caches (platform contract, section 3) -------------------------------------------------------
 CACHES: Final = ("profile", "following", "followers", "post", "timeline")

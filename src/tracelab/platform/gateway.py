@@ -29,14 +29,17 @@ class Limits:
     """What the gateway lets through.
 
     `deadline_*_ms` is sent on as ``X-Tracelab-Deadline-Ms``; an upstream that says nothing for as
-    long is given up. `uploads` are the routes whose bodies are streamed and may be large.
+    long is given up. `uploads` are the routes whose bodies are streamed and may be large;
+    `changing` those that change something although their method says that they do not.
     """
 
     requests_per_s: int = 50  # per client address
     burst: int = 100
+    writes_per_min: int = 60  # per token, for services that have no Redis to count in
     body_bytes: int = 1 << 20
     upload_bytes: int = 110 << 20
     uploads: tuple[str, ...] = ("POST /api/media",)
+    changing: tuple[str, ...] = ("GET /api/auth/{provider}/callback",)
     deadline_read_ms: int = 1000
     deadline_write_ms: int = 2000
     deadline_upload_ms: int = 30_000
@@ -85,7 +88,7 @@ _DETAILS = {
     411: "The request needs a Content-Length.",
     413: "The body is larger than this route takes.",
     414: "The path is too long.",
-    429: "Too many requests from this address.",
+    429: "Too many requests from this address, or too many changes by this person.",
     431: "The header fields are too large.",
     500: "The gateway failed.",
     503: "No instance of $tl_component answered in time.",
@@ -118,6 +121,7 @@ def render(
     if missing:
         raise UsageError(f"the gateway was given no address of {', '.join(missing)}")
     templates = _templates(services)
+    counted = [c.name for c in services if not _has_cache(topology, c)]
     lines = [
         "user root root;" if run_as_root else "",
         "daemon off;",
@@ -128,15 +132,19 @@ def render(
         "events { worker_connections 3072; }",
         "http {",
         *(f"    {line}" for line in _http(folder, access_log, limits)),
-        *(f"    {line}" for line in _maps(services, templates, limits)),
+        *(f"    {line}" for line in _maps(services, templates, counted, limits)),
         *(f"    {line}" for line in _upstreams(services, upstreams)),
         "    server {",
         *(f"        {line}" for line in _server(listen, limits)),
-        *(f"        {line}" for line in _locations(services, templates, limits)),
+        *(f"        {line}" for line in _locations(services, templates, counted, limits)),
         "    }",
         "}",
     ]
     return "\n".join(line for line in lines if line) + "\n"
+
+
+def _has_cache(topology: Topology, component: Component) -> bool:
+    return any(topology.component(e.target).kind is Kind.CACHE for e in topology.edges_from(component.name))
 
 
 def _templates(services: Sequence[Component]) -> dict[str, tuple[str, list[Route]]]:
@@ -186,12 +194,18 @@ def _http(folder: Path, access_log: Path, limits: Limits) -> Iterator[str]:
         "set_real_ip_from 127.0.0.0/8;",
         "real_ip_header X-Forwarded-For;",
         f"limit_req_zone $binary_remote_addr zone=addresses:10m rate={limits.requests_per_s}r/s;",
-        f"limit_req zone=addresses burst={limits.burst} nodelay;",
+        _by_address(limits),
+        # Keys are whole tokens, so that nothing here needs to read one; whoever sends none has none.
+        f"limit_req_zone $tl_writer zone=writers:10m rate={limits.writes_per_min}r/m;",
         "limit_req_status 429;",
         "limit_req_log_level info;",
     )
     kept = f"keys_zone=copies:2m inactive=60m max_size={limits.copies_megabytes}m use_temp_path=off"
     yield f"proxy_cache_path {_path(folder / 'copies')} levels=1 {kept};"
+
+
+def _by_address(limits: Limits) -> str:
+    return f"limit_req zone=addresses burst={limits.burst} nodelay;"
 
 
 def _map(source: str, target: str, entries: Mapping[str, str]) -> Iterator[str]:
@@ -202,7 +216,10 @@ def _map(source: str, target: str, entries: Mapping[str, str]) -> Iterator[str]:
 
 
 def _maps(
-    services: Sequence[Component], templates: Mapping[str, tuple[str, list[Route]]], limits: Limits
+    services: Sequence[Component],
+    templates: Mapping[str, tuple[str, list[Route]]],
+    counted: Sequence[str],
+    limits: Limits,
 ) -> Iterator[str]:
     def traced(name: str, part: str, otherwise: str) -> Iterator[str]:
         pattern = _TRACEPARENT.format(name=name)
@@ -227,6 +244,7 @@ def _maps(
     yield from _map("$uri", "tl_route", {**routes, "default": '""'})
     yield from _map("$tl_route", "tl_component", {**owners, "default": '""'})
     deadlines = {f'"{name}"': str(limits.deadline_upload_ms) for name in limits.uploads}
+    deadlines |= {f'"{name}"': str(limits.deadline_write_ms) for name in limits.changing}
     deadlines[f'"~^({"|".join(_SAFE)}) "'] = str(limits.deadline_read_ms)
     yield from _map(
         "$request_method $tl_route", "tl_deadline_ms", {**deadlines, "default": str(limits.deadline_write_ms)}
@@ -235,6 +253,8 @@ def _maps(
     cookie = f"$cookie_{TOKEN_COOKIE}"
     yield from _map(cookie, "tl_bearer", {'""': '""', "default": f'"Bearer {cookie}"'})
     yield from _map("$http_authorization", "tl_authorization", {'""': "$tl_bearer", "default": "$http_authorization"})
+    writes = {f'"~^(?!{"|".join(_SAFE)})[A-Z]+ {name}$"': "$tl_authorization" for name in counted}
+    yield from _map("$request_method $tl_component", "tl_writer", {**writes, "default": '""'})
     # Forgery from another site: the browser adds the cookie, but it cannot lie about the Origin.
     same_site = r'"~*^https?://(?<tl_site>\[[0-9a-f:]+\]|[^/:\s]+)(:\d+)? \k<tl_site>(:\d+)?$"'
     yield from _map("$http_origin $http_host", "tl_is_same_site", {same_site: "1", "default": "0"})
@@ -322,7 +342,10 @@ def _server(listen: int, limits: Limits) -> Iterator[str]:
 
 
 def _locations(
-    services: Sequence[Component], templates: Mapping[str, tuple[str, list[Route]]], limits: Limits
+    services: Sequence[Component],
+    templates: Mapping[str, tuple[str, list[Route]]],
+    counted: Sequence[str],
+    limits: Limits,
 ) -> Iterator[str]:
     for template, (owner, routes) in templates.items():
         match = f"= {template}" if "{" not in template else f'~ "{routes[0].pattern}"'
@@ -335,8 +358,11 @@ def _locations(
             yield f"    proxy_send_timeout {limits.deadline_upload_ms}ms;"
         elif template == _COPIED:
             yield from (f"    {line}" for line in _copies(limits))
-        elif any(r.method not in _SAFE for r in routes):
+        elif any(r.method not in _SAFE or str(r) in limits.changing for r in routes):
             yield f"    proxy_read_timeout {limits.deadline_write_ms - _SPARE_MS}ms;"
+        if owner in counted:
+            yield f"    {_by_address(limits)}"
+            yield f"    limit_req zone=writers burst={limits.writes_per_min} nodelay;"
         yield "}"
     for component in services:
         if component.websocket:

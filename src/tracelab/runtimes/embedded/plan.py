@@ -92,6 +92,7 @@ class Planner:
             Kind.COLLECTOR: self._collector,
             Kind.OBJECT_STORE: self._object_store,
             Kind.SERVICE: self._service,
+            Kind.IDENTITY_PROVIDER: self._service,
         }
         if self._wiring.topology.of_kind(Kind.DATABASE):
             makers[Kind.DATABASE] = self._database_maker()

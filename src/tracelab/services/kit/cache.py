@@ -2,11 +2,11 @@
 
 import asyncio
 import struct
-from collections.abc import Awaitable, Callable, Iterable, Mapping
+from collections.abc import Awaitable, Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from enum import StrEnum
 from time import time
-from typing import Final
+from typing import Any, Final
 
 from redis.asyncio.retry import Retry
 from redis.backoff import NoBackoff
@@ -139,6 +139,21 @@ class Cache:
             return False
         self._breaker.succeeded()
         return True
+
+    async def run(self, script: str, keys: Sequence[str], arguments: Sequence[int | str]) -> Any:
+        """Run a Lua script in one round trip; None where Redis is away."""
+        if not self._breaker.is_allowed():
+            mark_degraded(self._target)
+            return None
+        try:
+            with redis_span("EVAL", keys[0], self._target):
+                answer = await self._redis.eval(script, len(keys), *keys, *arguments)
+        except FAILURES:
+            self._breaker.failed()
+            mark_degraded(self._target)
+            return None
+        self._breaker.succeeded()
+        return answer
 
     async def load(
         self,

@@ -10,6 +10,7 @@ from tracelab.services.kit.app import Parts, build
 from tracelab.services.kit.cache import Cache
 from tracelab.services.kit.database import Database
 from tracelab.services.kit.edge import Edge
+from tracelab.services.kit.limit import Limits
 from tracelab.services.kit.outbox import Outbox
 from tracelab.services.kit.viewer import Tokens
 from tracelab.services.profile.clients import FeedClient, Leaver, MediaClient
@@ -70,6 +71,7 @@ def create_app(settings: ServiceSettings) -> ASGIApp:
                 "people": people,
                 "copies": copies,
                 "outbox": outbox,
+                "writes": Limits(cache),
             },
         )
     )
