@@ -119,7 +119,7 @@ def edge_variable(target: str) -> str:
 
 
 def passed_to_services() -> dict[str, str]:
-    """Return the variables of this process that a runtime hands on to every service (test switches, limits, periods)."""
+    """Return the variables of this process that a runtime hands on to every service: test switches, costs, limits."""
     names = (
         "TRACELAB_TEST_BREAK",
         "TRACELAB_BCRYPT_COST",
