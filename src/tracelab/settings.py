@@ -61,13 +61,13 @@ class ServiceSettings:
     statsd: str | None
     telemetry: str
     bcrypt_cost: int
-    ffmpeg: str | None
-    scratch: Path | None
-    media_quota_bytes: int
     key_period_s: float
     origins: tuple[str, ...]
     idp: str
     oauth_secret: str
+    ffmpeg: str | None
+    scratch: Path | None
+    media_quota_bytes: int
     broken: frozenset[str]
 
 
@@ -102,13 +102,13 @@ def service(environ: Mapping[str, str] | None = None) -> ServiceSettings:
         statsd=env.get("TRACELAB_STATSD") or None,
         telemetry=env.get("TRACELAB_TELEMETRY", "sdk"),
         bcrypt_cost=int(env.get("TRACELAB_BCRYPT_COST", "10")),
-        scratch=Path(env["TRACELAB_SCRATCH"]) if env.get("TRACELAB_SCRATCH") else None,
-        ffmpeg=env.get("TRACELAB_FFMPEG_BIN") or None,
-        media_quota_bytes=int(env.get("TRACELAB_MEDIA_QUOTA_MB", "1024")) << 20,
         key_period_s=float(env.get("TRACELAB_KEY_PERIOD_S", "86400")),
         origins=tuple(o for o in env.get("TRACELAB_ORIGINS", "").split(",") if o),
         idp=env.get("TRACELAB_IDP", ""),
         oauth_secret=env.get("TRACELAB_OAUTH_SECRET", ""),
+        scratch=Path(env["TRACELAB_SCRATCH"]) if env.get("TRACELAB_SCRATCH") else None,
+        ffmpeg=env.get("TRACELAB_FFMPEG_BIN") or None,
+        media_quota_bytes=int(env.get("TRACELAB_MEDIA_QUOTA_MB", "1024")) << 20,
         broken=frozenset(w for w in env.get("TRACELAB_TEST_BREAK", "").split(",") if w),
     )
 
@@ -119,12 +119,12 @@ def edge_variable(target: str) -> str:
 
 
 def passed_to_services() -> dict[str, str]:
-    """Return the variables of this process that a runtime hands on to every service (test switches, limits, costs)."""
+    """Return the variables of this process that a runtime hands on to every service: test switches, costs, limits."""
     names = (
         "TRACELAB_TEST_BREAK",
         "TRACELAB_BCRYPT_COST",
+        "TRACELAB_KEY_PERIOD_S",
         "TRACELAB_FFMPEG_BIN",
         "TRACELAB_MEDIA_QUOTA_MB",
-        "TRACELAB_KEY_PERIOD_S",
     )
     return {name: os.environ[name] for name in names if os.environ.get(name)}
