@@ -1,7 +1,6 @@
 """One PostgreSQL server with one role and its database."""
 
 import contextlib
-import re
 import signal
 from pathlib import Path
 from typing import Final
@@ -9,6 +8,7 @@ from typing import Final
 from tracelab.runtimes.embedded.cluster import DATABASE, PASSWORD_FILE, SUPERUSER, Clusters
 from tracelab.runtimes.embedded.identity import Identity
 from tracelab.runtimes.embedded.process import Launcher, Process
+from tracelab.runtimes.wiring import role
 
 # Durability costs boot time and protects nothing here: a platform's data lives as long as the platform. A process
 # that crashes loses nothing even so, as what it wrote is in the kernel.
@@ -131,8 +131,3 @@ class Postgres:
             timeout_s=30.0,
         )
         secret.unlink()
-
-
-def role(component: str) -> str:
-    """Return the name of a component's role and database: ``feed-db`` -> ``feed_db``."""
-    return re.sub(r"\W", "_", component)

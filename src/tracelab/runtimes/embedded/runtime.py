@@ -19,7 +19,7 @@ from tracelab.errors import InfrastructureError, PlatformDown, UnknownName, Usag
 from tracelab.platform import handle
 from tracelab.platform.handle import ComponentState, Platform
 from tracelab.platform.topology import Topology
-from tracelab.runtimes.embedded import lock
+from tracelab.runtimes import lock
 from tracelab.runtimes.embedded.door import Door
 from tracelab.runtimes.embedded.job import Job
 from tracelab.runtimes.embedded.logs import follow as follow_log

@@ -5,7 +5,7 @@ import signal
 from pathlib import Path
 from typing import Final
 
-from tracelab.runtimes.embedded import probe
+from tracelab.runtimes import probe
 from tracelab.runtimes.embedded.process import Launcher, Process
 
 _CONFIGURATION = """\

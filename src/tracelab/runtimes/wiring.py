@@ -2,18 +2,19 @@
 
 import json
 import os
+import re
 import secrets
-from dataclasses import asdict, dataclass
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass, field
 from pathlib import Path
 
 import tracelab
 from tracelab import settings
 from tracelab.platform.topology import Component, Kind, Protocol, Topology
-from tracelab.runtimes.embedded.ports import Ports
-from tracelab.runtimes.embedded.postgres import role
 
 HOST = "127.0.0.1"
 BUCKET = "media"
+STATSD = "collector/statsd"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -55,20 +56,27 @@ def load_secrets(path: Path, topology: Topology) -> Secrets:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Wiring:
-    """The addresses of one platform. The key of the StatsD port is ``collector/statsd``."""
+    """Who is where on one platform.
+
+    `addresses` maps each instance to the ``host:port`` at which the others reach it, and `STATSD` to where datagrams
+    go. `used` maps a component that somebody else runs to its URL, which takes the place of ours.
+    """
 
     topology: Topology
-    ports: Ports
+    addresses: Mapping[str, str]
     secrets: Secrets
     name: str
     telemetry: str
+    used: Mapping[str, str] = field(default_factory=dict)
 
     def address(self, instance: str) -> str:
         """Return an instance's ``host:port``."""
-        return f"{HOST}:{self.ports[instance]}"
+        return self.addresses[instance]
 
     def urls(self, target: Component, protocol: Protocol) -> tuple[str, ...]:
         """Return one URL per instance of an edge's target."""
+        if target.name in self.used:
+            return (self.used[target.name],)
         return tuple(self._url(target.name, self.address(i), protocol) for i in target.instance_ids)
 
     def _url(self, name: str, address: str, protocol: Protocol) -> str:
@@ -97,7 +105,7 @@ class Wiring:
     @property
     def statsd(self) -> str | None:
         """Return where StatsD datagrams go, where the topology has a collector."""
-        return f"{HOST}:{self.ports['collector/statsd']}" if self.collector else None
+        return self.address(STATSD) if self.collector else None
 
     def service_environment(self, component: Component, instance: str) -> dict[str, str]:
         """Return what a service reads with `tracelab.settings.service`; each call names a new boot."""
@@ -121,3 +129,8 @@ class Wiring:
             "TRACELAB_STATSD": self.statsd or "",
             "TRACELAB_TELEMETRY": self.telemetry,
         }
+
+
+def role(component: str) -> str:
+    """Return the name of a component's role and database: ``feed-db`` -> ``feed_db``."""
+    return re.sub(r"\W", "_", component)
