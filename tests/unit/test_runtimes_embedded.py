@@ -11,8 +11,8 @@ import pytest
 from tracelab.errors import InfrastructureError
 from tracelab.platform.social import SOCIAL, social
 from tracelab.platform.topology import Protocol
-from tracelab.runtimes import lock, wiring
-from tracelab.runtimes.embedded import job, plan, program
+from tracelab.runtimes import lock, program, wiring
+from tracelab.runtimes.embedded import job, plan
 from tracelab.runtimes.embedded.logs import last_lines, rotate_by_copy, rotate_by_rename
 from tracelab.runtimes.port import UpOptions
 from tracelab.runtimes.ports import Ports
@@ -139,7 +139,11 @@ def test_every_edge_of_a_service_has_one_url_per_instance() -> None:
     ports = plan.reserve(topology, {})
     try:
         wires = wiring.Wiring(
-            topology=topology, addresses=plan.addresses(topology, ports), secrets=wiring.make_secrets(topology), name="default", telemetry="sdk"
+            topology=topology,
+            addresses=plan.addresses(topology, ports),
+            secrets=wiring.make_secrets(topology),
+            name="default",
+            telemetry="sdk",
         )
         feed = topology.component("feed")
         environment = wires.service_environment(feed, "feed#1")

@@ -42,6 +42,9 @@ def up(
     port: Annotated[
         list[str] | None, typer.Option("--port", help="Fix a component's port.", metavar="COMPONENT=PORT")
     ] = None,
+    images: Annotated[
+        str | None, typer.Option(help="Containers: 'bundled' (one image, ours) or 'upstream'.", metavar="SET")
+    ] = None,
     telemetry: Annotated[str, typer.Option(help="'sdk', or 'off' to see what observing costs.")] = "sdk",
     timeout: Annotated[str, typer.Option(help="How long everything may take to become ready.")] = "60s",
     name: Name = None,
@@ -68,6 +71,7 @@ def up(
         ports=_ports(port or []),
         telemetry=telemetry,
         timeout_s=duration_s(timeout),
+        images=images,
     )
     chosen, why = boot.choose_runtime(runtime)
     with Renderer(speech) as renderer:

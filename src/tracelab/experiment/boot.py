@@ -13,13 +13,17 @@ from tracelab import settings
 from tracelab.conventions import PEER_SERVICE
 from tracelab.errors import InfrastructureError, UnknownName
 from tracelab.experiment.collecting import CollectorClient
+from tracelab.experiment.mirror import idle_traffic
 from tracelab.platform import handle
 from tracelab.platform.handle import Platform
 from tracelab.platform.topology import Topology
 from tracelab.runtimes.port import BootEvent, OnEvent, Runtime, UpOptions
 from tracelab.store.reader import open_spans
 
-_RUNTIMES = {"embedded": "tracelab.runtimes.embedded.runtime:Embedded"}
+_RUNTIMES = {
+    "embedded": "tracelab.runtimes.embedded.runtime:Embedded",
+    "containers": "tracelab.runtimes.containers.runtime:Containers",
+}
 
 
 def runtime(name: str) -> Runtime:
@@ -91,7 +95,7 @@ def smoke_test(platform: Platform, topology: Topology) -> list[str]:
     """
     _Walk(platform.gateway).everything()
     CollectorClient(platform.collector).flush()
-    seen = _edges_seen(platform.folder / "traffic" / "spans")
+    seen = _edges_seen(idle_traffic(platform) / "spans")
     return [str(e) for e in topology.edges if not e.is_telemetry and (e.source, e.target) not in seen]
 
 

@@ -8,7 +8,8 @@ from typing import Any
 
 from tracelab.errors import InfrastructureError, UnknownName
 from tracelab.platform.topology import Component, Kind, Topology
-from tracelab.runtimes.embedded import identity, program
+from tracelab.runtimes import program
+from tracelab.runtimes.embedded import identity
 from tracelab.runtimes.embedded.cluster import Clusters
 from tracelab.runtimes.embedded.fork import Fork
 from tracelab.runtimes.embedded.member import Member
