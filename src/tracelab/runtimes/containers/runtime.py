@@ -4,10 +4,11 @@ import contextlib
 import secrets
 import shutil
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 from pathlib import Path
+from urllib.parse import urlsplit
 
 import docker
 from docker.errors import APIError, NotFound
@@ -18,7 +19,20 @@ from tracelab.platform import handle
 from tracelab.platform.handle import Platform
 from tracelab.platform.topology import Kind, Topology
 from tracelab.runtimes import lock, wiring
-from tracelab.runtimes.containers import boot, census, engine, holds, image, label, leftover, logs, network, plan, table
+from tracelab.runtimes.containers import (
+    boot,
+    census,
+    engine,
+    holds,
+    image,
+    label,
+    leftover,
+    logs,
+    network,
+    plan,
+    supply,
+    table,
+)
 from tracelab.runtimes.containers.lease import Keeper, KeptLease, end_keeper
 from tracelab.runtimes.containers.table import Row
 from tracelab.runtimes.port import BootEvent, Capability, Harmed, Healed, OnEvent, UpOptions
@@ -45,6 +59,7 @@ class Containers:
         """
         began = time.monotonic()
         folder = handle.platform_folder(options.home, options.name)
+        _see_that_it_is_reachable(options.use)
         with _owned(folder), engine.connected() as client:
             _see_that_it_is_free(client, options)
             for _ in leftover.remove(client, options.home, options.name, keep_data=_has_kept(folder)):
@@ -95,9 +110,12 @@ class Containers:
         say("platform")
 
     def leftovers(self, home: Path) -> list[str]:
-        """Return the names of the platforms of which anything is left, with a state file or without."""
+        """Return the names of the platforms of which anything is left: in the engine, or a folder nobody finished."""
         with engine.connected() as client:
-            return leftover.names(client, home)
+            found = leftover.names(client, home)
+        folders = [p for p in handle.platforms_folder(home).glob("*") if p.is_dir() and not _has_kept(p)]
+        begun = [p.name for p in folders if not handle.state_file(p).exists() and not lock.is_held(lock.path_of(p))]
+        return sorted({*found, *begun})
 
     def sweep(self, home: Path, name: str, on_event: OnEvent) -> None:
         """Remove what is left of a platform that has no state file: its `up` was killed."""
@@ -196,7 +214,7 @@ class _Boot:
         """Get the images, make the network, start everything, and write the state file."""
         options = self._options
         images = image.chosen_set(options.images)
-        image.ensure(
+        supply.ensure(
             self._client, plan.words(self._topology, images, options.use), lambda text: self._say("images", text)
         )
         (self._folder / "data").mkdir(exist_ok=True)
@@ -326,6 +344,20 @@ def _owned(folder: Path) -> Iterator[None]:
         yield
     finally:
         lock.remove(held, path)
+
+
+def _see_that_it_is_reachable(use: Mapping[str, str]) -> None:
+    """Refuse a URL on loopback: in a container that is the container itself.
+
+    Raises:
+        UsageError: there is one.
+    """
+    for name, url in use.items():
+        if urlsplit(url).hostname in ("localhost", "127.0.0.1", "::1"):
+            raise UsageError(
+                f"--use {name}: in a container, {urlsplit(url).hostname} is the container itself",
+                hint=f"name this machine {boot.THIS_MACHINE}, where the server listens on more than loopback",
+            )
 
 
 def _see_that_it_is_free(client: docker.DockerClient, options: UpOptions) -> None:

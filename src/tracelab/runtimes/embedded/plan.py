@@ -102,7 +102,7 @@ class Planner:
             Kind.OBJECT_STORE: self._object_store,
             Kind.SERVICE: self._service,
         }
-        if self._wiring.topology.of_kind(Kind.DATABASE):
+        if any(c.name not in self._wiring.used for c in self._wiring.topology.of_kind(Kind.DATABASE)):
             makers[Kind.DATABASE] = self._database_maker()
         return [
             Member(
@@ -114,6 +114,7 @@ class Planner:
                 recipe=makers[component.kind](component, instance),
             )
             for component in self._wiring.topology.components
+            if component.name not in self._wiring.used
             for instance in component.instance_ids
         ]
 

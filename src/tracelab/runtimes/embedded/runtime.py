@@ -46,6 +46,10 @@ class Embedded:
             UsageError: the platform is up already, or another command is booting it.
             InfrastructureError: a component, a port, a binary or the disk refused.
         """
+        if options.images is not None:
+            raise UsageError(
+                f"--images {options.images}: the embedded runtime has none", hint="tracelab up --runtime containers"
+            )
         began = time.monotonic()
         folder = handle.platform_folder(options.home, options.name)
         held = self._own(options, folder)

@@ -123,6 +123,7 @@ class Supervisor:
             secrets=secrets_,
             name=self._name,
             telemetry=options.telemetry,
+            used=options.use,
         )
         self._planner = plan.Planner(
             wiring=self._wiring, ports=self._ports, site=self._site, launcher=self._launcher, nursery=self._nursery
