@@ -37,7 +37,7 @@ def read(topology: Topology, words: Sequence[str]) -> dict[str, str]:
         parts = urlsplit(url)
         if parts.scheme not in _SCHEMES[component.kind] or not parts.hostname:
             raise UsageError(
-                f"--use {name}: expected {_EXAMPLES[component.kind]}, got {parts.scheme or 'no'}://{parts.hostname or ''}",
+                f"--use {name}: expected {_EXAMPLES[component.kind]}, got {parts.scheme}://{parts.hostname or ''}",
                 hint=f"tracelab up --use {name}={_EXAMPLES[component.kind]}",
             )
         found[name] = url

@@ -15,7 +15,7 @@ from tracelab import settings
 from tracelab.errors import InfrastructureError
 from tracelab.runtimes.containers import glance
 
-_OLDEST_API: Final = (1, 40)  # Docker 19.03
+_OLDEST_API: Final = (1, 41)  # Docker 20.10, the first that knows this machine by a name
 _TIMEOUT_S: Final = 60
 _EMBEDDED: Final = "tracelab up --runtime embedded needs no engine"
 # Ryuk removes containers when the process that started them ends: our platforms outlive theirs.
@@ -51,7 +51,7 @@ _MEANINGS: Final = (
     _Meaning(
         sign=r"client version \S+ is too (?:new|old)|Maximum supported API version",
         message="the container engine speaks another version of its API: {said}",
-        hint="update the engine to 19.03 or later; or " + _EMBEDDED,
+        hint="update the engine to 20.10 or later; or " + _EMBEDDED,
     ),
     _Meaning(
         sign=r"[Nn]o such container|is already in progress|marked for removal",
@@ -130,6 +130,6 @@ def _see_that_it_is_recent(client: docker.DockerClient) -> None:
     if spoken < _OLDEST_API:
         raise InfrastructureError(
             f"the container engine is version {version.get('Version')} (API {version.get('ApiVersion')}); "
-            f"expected 19.03 or later (API {'.'.join(map(str, _OLDEST_API))})",
+            f"expected 20.10 or later (API {'.'.join(map(str, _OLDEST_API))})",
             hint="update the engine; or " + _EMBEDDED,
         )

@@ -5,11 +5,12 @@ Whoever undoes it (the command, its keeper, `chaos heal`) does the same thing, a
 
 import asyncio
 import contextlib
+import fcntl
 import json
 import os
 import time
-from collections.abc import Iterable
-from dataclasses import asdict, dataclass
+from collections.abc import Iterable, Iterator
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Final
 
@@ -29,12 +30,16 @@ _POLL_S: Final = 0.03
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Hold:
-    """What one fault holds. `keeper` is the pid of who undoes it when nobody else does, begun at `keeper_began_s`."""
+    """What one fault holds. `keeper` is the pid of who undoes it when nobody else does, begun at `keeper_began_s`.
+
+    One that `is_ending` holds nothing any more, but its instances may not have been started yet.
+    """
 
     fault_id: str
     instances: tuple[str, ...]
     keeper: int = 0
     keeper_began_s: float = 0.0
+    is_ending: bool = False
 
 
 def write(folder: Path, hold: Hold) -> None:
@@ -80,11 +85,13 @@ def release(client: docker.DockerClient, folder: Path, fault_id: str) -> Healed 
         PlatformDown: the platform is gone.
         InfrastructureError: an instance did not become ready again; the hold stays, to be released once more.
     """
-    hold = read(folder, fault_id)
-    if hold is None:
-        return None
+    with _alone(folder):
+        hold = read(folder, fault_id)
+        if hold is None:
+            return None
+        write(folder, replace(hold, is_ending=True))
+        others = {i for other in every(folder) if not other.is_ending for i in other.instances}
     rows = table.load(folder)
-    others = {i for other in every(folder) if other.fault_id != fault_id for i in other.instances}
     ours = [rows[i] for i in hold.instances if i in rows and i not in others]
     started_ns = now_ns()
     for row in ours:
@@ -96,6 +103,15 @@ def release(client: docker.DockerClient, folder: Path, fault_id: str) -> Healed 
     with contextlib.suppress(FileNotFoundError):
         _path(folder, fault_id).unlink()
     return Healed(instances=hold.instances, started_ns=started_ns, ready_ns=ready_ns)
+
+
+@contextlib.contextmanager
+def _alone(folder: Path) -> Iterator[None]:
+    """Let one process at a time decide what it starts: of two faults that hold one instance, the last to end does."""
+    (folder / _FOLDER).mkdir(exist_ok=True)
+    with (folder / _FOLDER / "lock").open("w") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        yield
 
 
 async def _all_ready(rows: Iterable[Row]) -> int:

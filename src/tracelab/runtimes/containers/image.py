@@ -17,6 +17,8 @@ _LOCK: Final = Path(__file__).with_name("images.lock")
 _PACKAGE: Final = Path(tracelab.__file__).parent
 _CHECKOUT: Final = _PACKAGE.parent.parent
 _IN_IMAGE: Final = ("Dockerfile", "pyproject.toml", "src/tracelab")
+# Rooms that no component runs: a change there makes no image old.
+_NOT_RUN: Final = ("chaos", "cli", "experiment", "gate", "report", "testing")
 
 
 def chosen_set(asked: str | None) -> str:
@@ -58,7 +60,11 @@ def _sources() -> Iterator[Path]:
     for name in _IN_IMAGE:
         path = _CHECKOUT / name
         found = [path] if path.is_file() else path.rglob("*")
-        yield from sorted(p for p in found if p.is_file() and "__pycache__" not in p.parts)
+        yield from sorted(p for p in found if p.is_file() and "__pycache__" not in p.parts and not _is_not_run(p))
+
+
+def _is_not_run(path: Path) -> bool:
+    return path.is_relative_to(_PACKAGE) and path.relative_to(_PACKAGE).parts[0] in _NOT_RUN
 
 
 def checkout() -> Path | None:
