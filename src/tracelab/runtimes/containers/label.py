@@ -19,7 +19,7 @@ def of_platform(home: Path, name: str) -> dict[str, str]:
     return {PLATFORM: name, HOME: str(home)}
 
 
-def filters(home: Path, name: str | None = None) -> dict[str, list[str]]:
+def filters(home: Path, name: str | None = None) -> dict[str, str | list[str] | bool]:
     """Return what finds everything of one platform, or of all platforms of a home."""
     wanted = {HOME: str(home)} if name is None else of_platform(home, name)
     return {"label": [f"{key}={value}" for key, value in wanted.items()]}

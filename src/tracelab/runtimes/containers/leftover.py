@@ -10,7 +10,7 @@ import docker
 from docker.errors import APIError, NotFound
 
 from tracelab.platform.topology import Kind
-from tracelab.runtimes.containers import label
+from tracelab.runtimes.containers import engine, label
 
 _GRACE_S = 8
 _AT_ONCE = 8
@@ -31,6 +31,17 @@ def containers(client: docker.DockerClient, home: Path, name: str | None = None)
     """Return what the engine lists of a platform's containers, running or not."""
     listed: list[dict[str, Any]] = client.api.containers(all=True, filters=label.filters(home, name))
     return listed
+
+
+def described(home: Path) -> list[str]:
+    """Return everything that the engine has of a home's platforms, in words."""
+    with engine.connected() as client:
+        wanted = label.filters(home)
+        return [
+            *(f"container {c['Names'][0]}" for c in containers(client, home)),
+            *(f"network {n.name}" for n in client.networks.list(filters=wanted)),
+            *(f"volume {v.name}" for v in client.volumes.list(filters=wanted)),
+        ]
 
 
 def ports(client: docker.DockerClient) -> set[int]:
