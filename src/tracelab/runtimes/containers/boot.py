@@ -79,13 +79,14 @@ def start(
         InfrastructureError: the first that failed says why; the caller removes what was started.
     """
     _make_volumes(client, specs, prefix, labels)
+    options = engine.options_of(client)
     is_over = threading.Event()
     deadline = time.monotonic() + timeout_s
     heard: queue.SimpleQueue[Future[Row] | tuple[str, str]] = queue.SimpleQueue()
 
     def launch(spec: Spec) -> Row:
         heard.put((spec.instance, "starting"))
-        row = _start(spec, Ask(spec, deadline=deadline, is_over=is_over), network, prefix, labels)
+        row = _start(options, spec, Ask(spec, deadline=deadline, is_over=is_over), network, prefix, labels)
         heard.put((spec.instance, "healthy"))
         return row
 
@@ -107,8 +108,8 @@ def start(
     return sorted(rows, key=lambda row: [spec.instance for spec in specs].index(row.instance))
 
 
-def _start(spec: Spec, ask: Ask, network: str, prefix: str, labels: Mapping[str, str]) -> Row:
-    container = DockerContainer(spec.image, docker_client_kw=engine.client_options())
+def _start(options: dict[str, Any], spec: Spec, ask: Ask, network: str, prefix: str, labels: Mapping[str, str]) -> Row:
+    container = DockerContainer(spec.image, docker_client_kw=options)
     client = container.get_docker_client().client
     try:
         container.with_name(f"{prefix}-{spec.instance.replace('#', '-')}").waiting_for(ask)

@@ -2,6 +2,7 @@
 
 import contextlib
 import re
+import socket
 from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Any, Final
@@ -92,8 +93,45 @@ def translated() -> Iterator[None]:
         raise explain(cause) from cause
 
 
-def client_options() -> dict[str, Any]:
-    """Return how clients are made, ours and those of testcontainers: for the engine that a glance found.
+@contextlib.contextmanager
+def connected() -> Iterator[docker.DockerClient]:
+    """Yield a client of the engine, closed at the end; its errors are translated.
+
+    Raises:
+        InfrastructureError: no engine, no permission, an engine that is too old; or it refused later.
+    """
+    with translated():
+        _knock()
+        # A client that asks for the version while it is being made leaves its connection open where that fails.
+        with contextlib.closing(docker.from_env(**_options(_spoken(_OLDEST_API)))) as first:
+            version = _recent(first.version(api_version=False))
+        with contextlib.closing(docker.from_env(**_options(version))) as client:
+            yield client
+
+
+def _knock() -> None:
+    """See whether anybody listens; the engine's library leaves a socket open where it finds nobody.
+
+    Raises:
+        InfrastructureError: nobody does, or we may not ask.
+    """
+    where = glance.address() or ""
+    if where.startswith("unix://"):
+        with socket.socket(socket.AF_UNIX, socket.SOCK_STREAM) as visitor:
+            visitor.settimeout(_TIMEOUT_S)
+            try:
+                visitor.connect(where.removeprefix("unix://"))
+            except OSError as cause:
+                raise explain(cause) from cause
+
+
+def options_of(client: docker.DockerClient) -> dict[str, Any]:
+    """Return how testcontainers makes a client that speaks to the same engine as ours does."""
+    return _options(client.api.api_version)
+
+
+def _options(version: str) -> dict[str, Any]:
+    """Return how a client is made, for the engine that a glance found.
 
     Raises:
         InfrastructureError: there is none.
@@ -105,31 +143,20 @@ def client_options() -> dict[str, Any]:
             hint="start one (systemctl start docker, or open Docker Desktop); or " + _EMBEDDED,
         )
     environment = {**settings.engine_environment(), "DOCKER_HOST": where}
-    return {"environment": environment, "timeout": _TIMEOUT_S, "max_pool_size": 32}
+    return {"environment": environment, "version": version, "timeout": _TIMEOUT_S, "max_pool_size": 32}
 
 
-@contextlib.contextmanager
-def connected() -> Iterator[docker.DockerClient]:
-    """Yield a client of the engine, closed at the end; its errors are translated.
-
-    Raises:
-        InfrastructureError: no engine, no permission, an engine that is too old; or it refused later.
-    """
-    with translated():
-        client = docker.from_env(**client_options())
-        try:
-            _see_that_it_is_recent(client)
-            yield client
-        finally:
-            client.close()
-
-
-def _see_that_it_is_recent(client: docker.DockerClient) -> None:
-    version = client.version()
-    spoken = tuple(int(word) for word in str(version.get("ApiVersion", "0")).split(".")[:2])
-    if spoken < _OLDEST_API:
+def _recent(version: dict[str, Any]) -> str:
+    """Return the API that an engine speaks, and refuse one that is too old."""
+    spoken = str(version.get("ApiVersion", "0"))
+    if tuple(int(word) for word in spoken.split(".")[:2]) < _OLDEST_API:
         raise InfrastructureError(
-            f"the container engine is version {version.get('Version')} (API {version.get('ApiVersion')}); "
-            f"expected 20.10 or later (API {'.'.join(map(str, _OLDEST_API))})",
+            f"the container engine is version {version.get('Version')} (API {spoken}); "
+            f"expected 20.10 or later (API {_spoken(_OLDEST_API)})",
             hint="update the engine; or " + _EMBEDDED,
         )
+    return spoken
+
+
+def _spoken(version: tuple[int, int]) -> str:
+    return ".".join(map(str, version))

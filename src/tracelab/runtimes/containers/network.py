@@ -6,6 +6,7 @@ from collections.abc import Iterator
 from ipaddress import IPv4Network
 from typing import Any
 
+import docker
 import psutil
 from docker.errors import APIError
 from docker.types import IPAMConfig, IPAMPool
@@ -17,7 +18,7 @@ from tracelab.runtimes.containers import engine
 _TRIES = 40
 
 
-def create(name: str, labels: dict[str, str]) -> IPv4Network:
+def create(client: docker.DockerClient, name: str, labels: dict[str, str]) -> IPv4Network:
     """Make a network and return its addresses; the engine itself says which are free among its own.
 
     Raises:
@@ -26,7 +27,7 @@ def create(name: str, labels: dict[str, str]) -> IPv4Network:
     for tried, subnet in enumerate(_candidates()):
         pool = IPAMPool(subnet=str(subnet), gateway=str(subnet.network_address + 1))
         wanted: dict[str, Any] = {"driver": "bridge", "ipam": IPAMConfig(pool_configs=[pool]), "labels": labels}
-        network = Network(docker_client_kw=engine.client_options(), docker_network_kw=wanted)
+        network = Network(docker_client_kw=engine.options_of(client), docker_network_kw=wanted)
         network.name = name  # testcontainers' own names say nothing to a person
         try:
             network.create()

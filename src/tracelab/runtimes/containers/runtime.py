@@ -222,7 +222,7 @@ class _Boot:
         ports = Ports(_by_instance(self._topology, options.ports), taken=leftover.ports(self._client))
         try:
             plan.reserve(self._topology, ports)
-            subnet = network.create(self._prefix, self._labels)
+            subnet = network.create(self._client, self._prefix, self._labels)
             planner = plan.Planner(
                 topology=self._topology,
                 ports=ports,
