@@ -17,6 +17,14 @@ docs:
 test *ARGS:
     python -m pytest {{ ARGS }}
 
+# Real peers for tests/peers, as far as this machine can have them: minutes the first time, kept in the user's cache.
+peers:
+    .ci/peers
+
+# Writes anew what is rendered from code and committed.
+render:
+    python -m tracelab.platform.stack.render dashboards
+
 # The tests that need a container engine; `.ci/engine just containers` starts one where root and apt are.
 containers *ARGS:
     python -m pytest tests/containers {{ ARGS }}

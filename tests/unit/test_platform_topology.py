@@ -2,10 +2,13 @@
 
 import re
 from dataclasses import replace
+from pathlib import Path
+from xml.etree import ElementTree as ET
 
 import pytest
 
 from tracelab.errors import UnknownName, UsageError
+from tracelab.platform.picture import draw
 from tracelab.platform.social import SOCIAL, social
 from tracelab.platform.topology import Edge, Kind, Protocol, route
 
@@ -63,3 +66,14 @@ def test_the_digest_names_the_topology() -> None:
     """Another number of instances is another topology."""
     assert SOCIAL.digest() == social().digest()
     assert SOCIAL.digest() != social(instances={"feed": 2}).digest()
+
+
+def test_the_picture_is_drawn_from_the_topology() -> None:
+    """The committed drawing is what the code draws today: every component stands in it, every edge is a line."""
+    drawn = draw(SOCIAL)
+    assert (Path(__file__).parents[2] / "docs" / "platform.svg").read_text(encoding="utf-8") == drawn
+    root = ET.fromstring(drawn)  # noqa: S314 -- our own drawing
+    texts = {text.text for text in root.iter("{http://www.w3.org/2000/svg}text")}
+    assert texts >= {component.name for component in SOCIAL.components}
+    lines = [path for path in root.iter("{http://www.w3.org/2000/svg}path") if path.get("marker-end")]
+    assert len(lines) == sum(not edge.is_telemetry for edge in SOCIAL.edges)

@@ -147,7 +147,9 @@ def save(plan: Plan, path: Path) -> None:
     try:
         path.write_text(render(plan), encoding="utf-8")
     except OSError as cause:
-        raise InfrastructureError(f"cannot write the plan {path}: {cause.strerror}") from cause
+        raise InfrastructureError(
+            f"cannot write the plan {path}: {cause.strerror}", hint="--save plan.yaml, in a folder that you can write"
+        ) from cause
 
 
 def compose(harm: PlannedHarm, promise: Promise | None) -> Plan:

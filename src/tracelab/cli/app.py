@@ -5,6 +5,7 @@ from typing import Annotated
 import typer
 
 from tracelab import __version__
+from tracelab.cli.option import examples
 
 app = typer.Typer(
     name="tracelab",
@@ -14,7 +15,7 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
     context_settings={"help_option_names": ["-h", "--help"]},
     help="Boot a real social platform, drive it, harm it, and judge its architecture's promises from its traces.",
-    epilog="Start with [bold]tracelab demo[/bold]: the main job in one command.",
+    epilog=examples("tracelab demo", "tracelab up"),
 )
 
 

@@ -1,45 +1,46 @@
 """Parse what was typed, run it, and turn every error into a message, a hint and an exit code."""
 
-import contextlib
-import os
 import signal
-import sys
 import traceback
 from collections.abc import Sequence
 from types import FrameType
+from typing import Any
 
 import typer
 
+from tracelab.cli import option
 from tracelab.cli.app import app
-from tracelab.cli.option import show_error
 from tracelab.errors import ExitCode, InfrastructureError, TracelabError
+
+_LATER_S = 0.005
 
 
 def run(arguments: Sequence[str]) -> int:
     """Run one command; return its exit code. Nothing escapes as a traceback unless ``--debug`` is given."""
     is_debug = "--debug" in arguments
-    signal.signal(signal.SIGTERM, _as_interrupt)
+
+    def show_error(message: str, hint: str | None) -> None:
+        option.show_error(message, hint, no_color="--no-color" in arguments)
+
+    for number in (signal.SIGINT, signal.SIGTERM, signal.SIGALRM):
+        signal.signal(number, _as_interrupt)
     try:
         result = app(args=list(arguments), prog_name="tracelab", standalone_mode=False)
-    except KeyboardInterrupt:
-        print("interrupted", file=sys.stderr)  # noqa: T201
-        return ExitCode.INTERRUPTED
+    except (KeyboardInterrupt, typer.Abort):
+        result = ExitCode.INTERRUPTED
     except typer.Exit as left:
         return int(left.exit_code)
-    except typer.Abort:
-        return ExitCode.INTERRUPTED
     except typer.TyperException as wrong:
-        show_error(wrong.format_message(), _help_of(wrong))
+        if wrong.format_message():  # empty where a group of commands was typed alone, which showed its help
+            show_error(wrong.format_message(), _help_of(arguments))
         return ExitCode.USAGE
     except TracelabError as known:
         if is_debug:
             traceback.print_exc()
-        show_error(known.message, known.hint)
+        show_error(known.message, known.hint or _help_of(arguments))
         return known.exit_code
-    except BrokenPipeError:
-        # The reader of our output left (`tracelab trace | head`): not an error, and nothing more can be written.
-        with contextlib.suppress(OSError):
-            os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+    except SystemExit:
+        # Typer leaves so when the reader of its help left (`tracelab --help | head`), which is no error.
         return ExitCode.OK
     except OSError as refused:
         if is_debug:
@@ -52,16 +53,28 @@ def run(arguments: Sequence[str]) -> int:
             traceback.print_exc()
         show_error(f"tracelab itself failed: {type(unknown).__name__}: {unknown}", "the same command with --debug")
         return ExitCode.USAGE
+    if result == ExitCode.INTERRUPTED:  # Typer makes this of Ctrl-C
+        show_error("interrupted; what was begun is undone", "tracelab status")
     return int(result) if isinstance(result, int) else ExitCode.OK
 
 
-def _help_of(wrong: typer.TyperException) -> str:
-    """Return the help command of the command that was mistyped."""
-    context = getattr(wrong, "ctx", None)
-    return f"{context.command_path if context is not None else 'tracelab'} --help"
+def _help_of(arguments: Sequence[str]) -> str:
+    """Return the help command of what was typed, as far as its words are commands."""
+    command: Any = typer.main.get_command(app)
+    words = ["tracelab"]
+    for word in arguments:
+        if word not in getattr(command, "commands", ()):
+            break
+        command = command.commands[word]
+        words.append(word)
+    return f"{' '.join(words)} --help"
 
 
-def _as_interrupt(_signal: int, _frame: FrameType | None) -> None:
+def _as_interrupt(_signal: int, frame: FrameType | None) -> None:
+    """Raise KeyboardInterrupt; a little later where the import system would print it and go on, as in its callbacks."""
+    if frame is not None and frame.f_code.co_filename.startswith("<frozen importlib"):
+        signal.setitimer(signal.ITIMER_REAL, _LATER_S)  # comes back as SIGALRM
+        return
     raise KeyboardInterrupt
 
 

@@ -8,7 +8,11 @@ import typer
 from tracelab.cli.app import app
 from tracelab.cli.option import Debug, FailOn, Json, Name, NoColor, Quiet, examples, platform_name, voice
 
-chaos = typer.Typer(no_args_is_help=True, help="Harm a running platform; every fault heals.")
+chaos = typer.Typer(
+    no_args_is_help=True,
+    help="Harm a running platform; every fault heals.",
+    epilog=examples("tracelab chaos kill redis", "tracelab chaos status"),
+)
 app.add_typer(chaos, name="chaos", rich_help_panel="harm")
 
 Target = Annotated[str, typer.Argument(help="A component, an instance (feed#1), or a group (redis, postgres).")]
@@ -135,7 +139,11 @@ def _harm(
     if save:
         write_plan(plan, Path(save))
     if dry_run:
-        typer.echo("\n".join(harm.rehearse(options)))
+        lines = harm.rehearse(options)
+        if json:
+            speech.document({"schema": "tracelab/1", "fault": fault, "target": target, "would": lines})
+        else:
+            speech.line("\n".join(lines))
         return 0
     fail_on_verdicts = fatal(fail_on, default="fail")
     platform, runtime = boot.attach(platform_name(name))
@@ -151,7 +159,9 @@ def _harm(
 
 
 @chaos.command(epilog=examples("tracelab chaos status", "tracelab chaos status --json"))
-def status(name: Name = None, json: Json = False, debug: Debug = False) -> int:
+def status(
+    name: Name = None, json: Json = False, quiet: Quiet = False, no_color: NoColor = False, debug: Debug = False
+) -> int:
     """Show the faults that hold now."""
     from tracelab.experiment import boot, harm
 
@@ -159,7 +169,7 @@ def status(name: Name = None, json: Json = False, debug: Debug = False) -> int:
     active = harm.active(platform)
     if json:
         voice(json=True).document({"schema": "tracelab/1", "active": active})
-    elif not active:
+    elif not active and not quiet:
         typer.echo("no fault holds")
     for fault in [] if json else active:
         typer.echo(
@@ -169,7 +179,9 @@ def status(name: Name = None, json: Json = False, debug: Debug = False) -> int:
 
 
 @chaos.command(epilog=examples("tracelab chaos heal", "tracelab chaos heal --name two"))
-def heal(name: Name = None, json: Json = False, debug: Debug = False) -> int:
+def heal(
+    name: Name = None, json: Json = False, quiet: Quiet = False, no_color: NoColor = False, debug: Debug = False
+) -> int:
     """Undo every fault of the ledger; safe to repeat."""
     from tracelab.experiment import boot, harm
 
@@ -177,6 +189,6 @@ def heal(name: Name = None, json: Json = False, debug: Debug = False) -> int:
     healed = harm.heal(platform, runtime)
     if json:
         voice(json=True).document({"schema": "tracelab/1", "healed": healed})
-    else:
+    elif not quiet:
         typer.echo(f"healed: {', '.join(healed)}" if healed else "nothing to heal")
     return 0

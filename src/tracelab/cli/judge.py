@@ -56,6 +56,7 @@ def gate(
     from pathlib import Path
 
     from tracelab.cli.render import Renderer, fatal, show_judged
+    from tracelab.errors import InfrastructureError
     from tracelab.experiment import gate as use_case
     from tracelab.quantity import duration_s
 
@@ -72,7 +73,13 @@ def gate(
     )
     use_case.check(options)
     if junit:
-        Path(junit).touch()
+        try:
+            Path(junit).touch()
+        except OSError as cause:
+            raise InfrastructureError(
+                f"--junit {junit}: cannot be written: {cause.strerror}",
+                hint="tracelab gate --junit gate.xml, in a folder that you can write",
+            ) from cause
     with Renderer(speech) as renderer:
         run, findings = use_case.gate(options, on_event=renderer.on_event)
     if junit:

@@ -1,6 +1,7 @@
 """Options that every command shares, and how a command speaks: prose to stderr where JSON goes to stdout."""
 
 import json
+import os
 import sys
 from dataclasses import dataclass
 from typing import Annotated, Any
@@ -35,7 +36,17 @@ class Voice:
 
     def document(self, value: dict[str, Any]) -> None:
         """Write the one JSON document of ``--json``."""
-        sys.stdout.write(json.dumps(value, indent=2) + "\n")
+        self.line(json.dumps(value, indent=2))
+
+    def line(self, text: str) -> bool:
+        """Write one line to stdout as it is; claim that somebody still reads there."""
+        try:
+            sys.stdout.write(text + "\n")
+            sys.stdout.flush()
+        except BrokenPipeError:  # the reader left (`tracelab logs | head`), which changes no exit code
+            os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+            return False
+        return True
 
     @property
     def is_prose_wanted(self) -> bool:
@@ -58,8 +69,8 @@ def platform_name(name: str | None) -> str:
     return name or settings.platform_name()
 
 
-def show_error(message: str, hint: str | None) -> None:
+def show_error(message: str, hint: str | None, *, no_color: bool = False) -> None:
     """Write an error and what to type next to stderr."""
     from tracelab.report.console import error, make_console
 
-    make_console(sys.stderr, colour=settings.is_colour_wanted()).print(error(message, hint))
+    make_console(sys.stderr, colour=not no_color and settings.is_colour_wanted()).print(error(message, hint))

@@ -117,23 +117,32 @@ def logs(
     follow: Annotated[bool, typer.Option("-f", "--follow", help="Go on showing new lines.")] = False,
     lines: Annotated[int, typer.Option("-n", "--lines", min=1, help="How many lines to begin with.")] = 50,
     name: Name = None,
+    json: Json = False,
+    quiet: Quiet = False,
+    no_color: NoColor = False,
     debug: Debug = False,
 ) -> None:
     """Show the log of a component."""
-    import sys
-
-    from tracelab.errors import UnknownName
+    from tracelab.errors import UnknownName, UsageError
     from tracelab.experiment import boot
 
+    speech = voice(json=json, quiet=quiet, no_color=no_color)
+    if json and follow:
+        raise UsageError("--json is one document, and --follow never ends", hint="tracelab logs --json")
     platform, runtime = boot.attach(platform_name(name))
     known = [c.name for c in runtime.status(platform).components]
     if component is not None and component not in known:
         raise UnknownName("component", component, known, hint="tracelab status")
-    for each in [component] if component else known:
+    wanted = [component] if component else known
+    if json:
+        logs = {each: list(runtime.logs(platform, each, follow=False, lines=lines)) for each in wanted}
+        speech.document({"schema": "tracelab/1", "platform": platform.name, "logs": logs})
+        return
+    for each in wanted:
         prefix = "" if component else f"{each:>15} | "
         for line in runtime.logs(platform, each, follow=follow and component is not None, lines=lines):
-            sys.stdout.write(f"{prefix}{line}\n")
-            sys.stdout.flush()
+            if not speech.line(f"{prefix}{line}"):
+                return
 
 
 @app.command(rich_help_panel=_PANEL, epilog=examples("tracelab down", "tracelab down --all"))

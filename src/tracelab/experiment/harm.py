@@ -294,6 +294,7 @@ def _held(platform: Platform, fault: Kill, on_event: OnEvent) -> Iterator[Inject
     """Hold a fault for a block; injected, shown as a gauge, healed and verified whatever happens."""
     collector = CollectorClient(platform.collector)
     tags = {"fault": fault.kind, "target": fault.target}
+    held: Injected | None = None
     try:
         with injected(fault, Ledger(platform.folder)) as held:
             collector.gauge(METRIC_FAULT_ACTIVE, 1, tags, platform.statsd)
@@ -301,16 +302,10 @@ def _held(platform: Platform, fault: Kill, on_event: OnEvent) -> Iterator[Inject
             yield held
     finally:
         collector.gauge(METRIC_FAULT_ACTIVE, 0, tags, platform.statsd)
-    if held.healed_ns:
-        took_s = (held.healed_ns - held.heal_ns) / 1e9
-        on_event(
-            FaultChanged(
-                fault=fault.kind,
-                target=fault.target,
-                state="healed",
-                effect=f"accepts connections again after {took_s:.1f} s",
-            )
-        )
+        if held is not None and held.healed_ns:  # said after an interruption too
+            took_s = (held.healed_ns - held.heal_ns) / 1e9
+            effect = f"accepts connections again after {took_s:.1f} s"
+            on_event(FaultChanged(fault=fault.kind, target=fault.target, state="healed", effect=effect))
 
 
 # --- the ledger ---------------------------------------------------------------------------------------

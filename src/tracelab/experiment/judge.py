@@ -1,6 +1,6 @@
 """Judge a Run from its folder, with no platform: shapes, objectives, promises, folded over all checks."""
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import replace
 from importlib import resources
 
@@ -14,7 +14,7 @@ from tracelab.gate import promise as promises
 from tracelab.gate import shape as shapes
 from tracelab.gate.fold import exit_code, findings_document, holm
 from tracelab.gate.objective import Objective, Observation
-from tracelab.gate.promise import Claim, Steady
+from tracelab.gate.promise import Claim, Seen, Steady
 from tracelab.gate.statistics import quantile
 from tracelab.load.samples import Sample
 from tracelab.store.run import FaultRecord, Run
@@ -49,6 +49,7 @@ def judge(run: Run) -> list[Finding]:
         findings.append(promises.combine(promise.id, promise.title, judged))
         findings.extend(judged)
     findings.extend(_never_tried(evidence, [promise.id for _, promise, _ in cases]))
+    findings.extend(_unknown(asked, findings))
     findings.sort(key=lambda f: not f.asked)
     run.write_json("verdicts.json", findings_document(run.id, findings, exit_code(findings, fail_on=_FATAL)))
     return findings
@@ -70,9 +71,9 @@ def trace_specs() -> list[TraceSpec]:
 
 
 def _shapes(evidence: Evidence, asked: frozenset[str]) -> Iterator[Finding]:
-    trouble = evidence.trouble or evidence.blindness(())
     for spec in trace_specs():
         for check in spec.checks:
+            trouble = evidence.trouble or evidence.blindness(specs.services_read(spec, check))
             found = shapes.findings(evidence.population.judge(spec, check, evidence.stretches))
             is_asked = any(f.id in asked for f in found)
             for finding in found:
@@ -179,16 +180,33 @@ def _never_tried(evidence: Evidence, tried: Iterable[str]) -> Iterator[Finding]:
         )
 
 
+def _unknown(asked: Iterable[str], findings: Sequence[Finding]) -> list[Finding]:
+    """Return a finding for each word that was asked and that no check answers: it must not go green."""
+    answered = {f.id for f in findings}
+    return [
+        Finding(
+            id=word,
+            kind=CheckKind.SHAPE
+            if word.partition(".")[0] in {s.prefix for s in trace_specs()}
+            else CheckKind.OBJECTIVE,
+            subject="asked by the scenario",
+            verdict=Verdict.NO_DATA,
+            message=f"no check is called {word!r}",
+        )
+        for word in asked
+        if word not in answered
+    ]
+
+
 def _promise(evidence: Evidence, fault: FaultRecord, promise: Promise) -> list[Finding]:
     """Return the parts of a promise: what users saw, what the traces show, what is untouched, when it was over."""
     held = _held(fault, promise)
     state = steady_state(evidence)
     during = seen(s for s in evidence.samples if held.start_ns <= s.intended_ns < held.end_ns)
     parts = [promises.users(promise.id, claim, during) for claim in claims(promise)]
-    parts += [promises.users(promise.id, _untouched(evidence, pattern), during) for pattern in promise.untouched]
-    blind = evidence.blindness(())
+    parts += [_untouched(evidence, promise, pattern, during) for pattern in promise.untouched]
     for show in promise.traces:
-        parts += [_believed(f, blind) for f in _shown(evidence, promise, show, held)]
+        parts += _shown(evidence, promise, show, held)
     parts.append(
         promises.recovery(
             promise.id,
@@ -199,7 +217,8 @@ def _promise(evidence: Evidence, fault: FaultRecord, promise: Promise) -> list[F
             within_s=promise.back_within_s,
         )
     )
-    return [_believed(part, evidence.trouble) for part in parts]
+    trouble = evidence.trouble or ("" if fault.onset_ns else "the fault's effect was never seen")
+    return [_believed(part, trouble) for part in parts]
 
 
 def _held(fault: FaultRecord, promise: Promise) -> Stretch:
@@ -228,26 +247,35 @@ def steady_state(evidence: Evidence) -> Steady:
     return promises.steady(seen(evidence.during(STEADY)), limit_ms)
 
 
-def _untouched(evidence: Evidence, pattern: str) -> Claim:
+def _untouched(evidence: Evidence, promise: Promise, pattern: str, during: Sequence[Seen]) -> Finding:
     """Untouched: fewer than a tenth are slower than twice the steady p95."""
     before = promises.chosen(seen(evidence.during(STEADY)), (pattern,))
-    p95_ms = quantile([s.response_ms for s in before], 0.95) if before else 0.0
-    return Claim(operations=(pattern,), statuses=("2xx",), operator=">=", ratio=0.9, within_ms=2 * p95_ms)
+    if not before:
+        nobody = promises.users(promise.id, _served(pattern, None), ())
+        return replace(nobody, message="nobody asked for it in the steady phase, so nothing can be compared")
+    p95_ms = quantile([s.response_ms for s in before], 0.95)
+    return promises.users(promise.id, _served(pattern, 2 * p95_ms), during)
+
+
+def _served(pattern: str, within_ms: float | None) -> Claim:
+    return Claim(operations=(pattern,), statuses=("2xx",), operator=">=", ratio=0.9, within_ms=within_ms)
 
 
 def _shown(evidence: Evidence, promise: Promise, show: TracesShow | InFlight, held: Stretch) -> list[Finding]:
     if isinstance(show, InFlight):
         spans = [s for s in evidence.spans if held.start_ns <= s.start_ns < held.end_ns]
         overlaps = in_flight(spans, selector(show.selector), show.per)
-        return [promises.flight(promise.id, show.selector, overlaps, show.max)]
+        found = promises.flight(promise.id, show.selector, overlaps, show.max)
+        return [_believed(found, evidence.blindness(()))]
     spec = _spec_of(show.expect)
     expect = {
         name: None if bound is None else Bound(operator=bound.operator, ratio=bound.ratio)
         for name, bound in show.expect.items()
     }
     check = Check(entry=selector(show.selector), expect=expect, share={}, during=FAULT)
-    found = shapes.findings(evidence.population.judge(spec, check, [held]), kind=CheckKind.PROMISE)
-    return [replace(f, id=promise.id, subject=f"traces: {f.id}") for f in found]
+    blind = evidence.blindness(specs.services_read(spec, check))
+    judged = shapes.findings(evidence.population.judge(spec, check, [held]), kind=CheckKind.PROMISE)
+    return [_believed(replace(f, id=promise.id, subject=f"traces: {f.id}"), blind) for f in judged]
 
 
 def _spec_of(names: Iterable[str]) -> TraceSpec:

@@ -83,7 +83,7 @@ def judge(
         exemplars=_worst(ordered, flags),
         message="nothing was measured",
     )
-    reason = _invalid(objective, conditions)
+    reason = _invalid(conditions)
     if not n:
         return finding if reason is None else replace(finding, verdict=Verdict.INVALID, message=reason)
     tau = statistics.dependence(flags)
@@ -122,8 +122,9 @@ def _decide(objective: Objective, finding: Finding, k: float, n: float, tau: flo
         if innocent is not None:
             return replace(finding, verdict=Verdict.INVALID, message=innocent)
         text = f"{finding.bad:,} of {finding.n:,} bad; the limit allows {p0:.3g}{share}"
-        return replace(finding, verdict=Verdict.FAIL, message=text, p_value=statistics.p_value(k, n, p0))
-    more = statistics.needed(k, n, p0)
+        p_value = statistics.anytime_p_value if conditions.is_sequential else statistics.p_value
+        return replace(finding, verdict=Verdict.FAIL, message=text, p_value=p_value(k, n, p0))
+    more = statistics.needed(k, n, p0, is_anytime=conditions.is_sequential)
     more = None if more is None else max(1, round(more * tau))
     if more is None:
         text = f"the bad share is at its limit{share}; no number of observations would decide it"
@@ -149,12 +150,12 @@ def _measured(
     return round(100 * k / n, 4), (round(100 * low, 4), round(100 * high, 4))
 
 
-def _invalid(objective: Objective, conditions: Conditions) -> str | None:
+def _invalid(conditions: Conditions) -> str | None:
     """Return why nothing can be said at all, or None."""
     c = conditions
     if c.trouble:
         return c.trouble
-    if c.unexpected and objective.id == ERRORS.id:
+    if c.unexpected:
         return f"{c.unexpected:,} replies that nobody expects (4xx): the scenario itself is wrong"
     if c.offered and c.achieved / c.offered < 0.99:
         return f"the generator began {c.achieved:,} of {c.offered:,} steps; at least 99 % are needed"
@@ -169,11 +170,11 @@ def _innocent(objective: Objective, conditions: Conditions) -> str | None:
     """Return why a *fail* may be the generator's or the machine's, or None."""
     c = conditions
     if c.generator_cpu_ratio > 0.9:
-        return f"too slow, but the generator used {c.generator_cpu_ratio:.0%} of its core"
+        return f"too many are bad, but the generator used {c.generator_cpu_ratio:.0%} of its core"
     if objective.limit_ms is not None and c.lag_p99_ms > 0.1 * objective.limit_ms:
         return f"too slow, but the generator itself was late: p99 {c.lag_p99_ms:.1f} ms"
-    if objective.limit_ms is not None and c.freeze_s > objective.p0 / 2 * c.phase_s:
-        return f"too slow, but the machine froze for {c.freeze_s:.2f} s of {c.phase_s:.0f} s"
+    if c.freeze_s > objective.p0 / 2 * c.phase_s:
+        return f"too many are bad, but the machine froze for {c.freeze_s:.2f} s of {c.phase_s:.0f} s"
     return None
 
 

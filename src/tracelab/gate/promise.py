@@ -6,6 +6,7 @@ from dataclasses import dataclass, replace
 from fnmatch import fnmatchcase
 
 from tracelab.gate import statistics
+from tracelab.quantity import format_duration
 from tracelab.traces.flight import Overlap
 from tracelab.verdict import CheckKind, Finding, Verdict, worst
 
@@ -38,8 +39,18 @@ class Claim:
     ratio: float
     within_ms: float | None = None
 
+    @property
+    def wants_many(self) -> bool:
+        """Claim that a share must be reached, not kept below."""
+        return self.operator.startswith(">")
+
+    @property
+    def p0(self) -> float:
+        """Return the share of bad that is allowed: of what must happen where it does not, or where it must not."""
+        return 1 - self.ratio if self.wants_many else self.ratio
+
     def __str__(self) -> str:
-        within = "" if self.within_ms is None else f" within {self.within_ms:g}ms"
+        within = "" if self.within_ms is None else f" within {format_duration(self.within_ms / 1000)}"
         return f"{'/'.join(self.statuses)}{within} {self.operator} {self.ratio * 100:g}%"
 
 
@@ -53,6 +64,11 @@ def is_kept(claim: Claim, seen: Seen) -> bool:
     return any(text == s or (s.endswith("xx") and text[:1] == s[:1] and len(text) == 3) for s in claim.statuses)
 
 
+def is_bad(claim: Claim, seen: Seen) -> bool:
+    """Claim that what one person saw speaks against the claim."""
+    return is_kept(claim, seen) is not claim.wants_many
+
+
 def chosen(population: Iterable[Seen], operations: Sequence[str]) -> list[Seen]:
     """Return what people saw of some operations (globs), in order of time."""
     found = (s for s in population if any(fnmatchcase(s.operation, pattern) for pattern in operations))
@@ -61,17 +77,17 @@ def chosen(population: Iterable[Seen], operations: Sequence[str]) -> list[Seen]:
 
 def is_decided(claim: Claim, population: Iterable[Seen]) -> bool:
     """Claim that a claim is decided by the test that may be looked at as often as one likes."""
-    flags = [not is_kept(claim, s) for s in chosen(population, claim.operations)]
+    flags = [is_bad(claim, s) for s in chosen(population, claim.operations)]
     tau = statistics.dependence(flags)
-    return statistics.is_decided_anytime(sum(flags) / tau, len(flags) / tau, 1 - claim.ratio)
+    return statistics.is_decided_anytime(sum(flags) / tau, len(flags) / tau, claim.p0)
 
 
 def users(promise: str, claim: Claim, population: Iterable[Seen]) -> Finding:
     """Return whether users saw what was promised; `population` began while the fault held."""
     wanted = chosen(population, claim.operations)
-    flags = [not is_kept(claim, s) for s in wanted]
+    flags = [is_bad(claim, s) for s in wanted]
     n, k = len(flags), sum(flags)
-    bad = [s for s, is_bad in zip(wanted, flags, strict=True) if is_bad]
+    bad = [s for s, flag in zip(wanted, flags, strict=True) if flag]
     finding = Finding(
         id=promise,
         kind=CheckKind.PROMISE,
@@ -90,14 +106,12 @@ def users(promise: str, claim: Claim, population: Iterable[Seen]) -> Finding:
 
 
 def _share(finding: Finding, flags: Sequence[bool], claim: Claim) -> Finding:
-    n, k, p0 = len(flags), sum(flags), 1 - claim.ratio
+    n, k, p0 = len(flags), sum(flags), claim.p0
     tau = statistics.dependence(flags)
-    low, high = statistics.lower(k, n, 0.975), statistics.upper(k, n, 0.975)
-    measured = replace(
-        finding,
-        estimate=round(100 * (1 - k / n), 2),
-        interval=(round(100 * (1 - high), 2), round(100 * (1 - low), 2)),
-    )
+    estimate, low, high = k / n, statistics.lower(k, n, 0.975), statistics.upper(k, n, 0.975)
+    if claim.wants_many:
+        estimate, low, high = 1 - estimate, 1 - high, 1 - low
+    measured = replace(finding, estimate=round(100 * estimate, 2), interval=(round(100 * low, 2), round(100 * high, 2)))
     if statistics.upper(k / tau, n / tau) < p0:
         return replace(measured, verdict=Verdict.PASS, message=f"{n - k:,} of {n:,} while the fault held")
     if statistics.lower(k / tau, n / tau) > p0:

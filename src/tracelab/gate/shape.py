@@ -35,11 +35,11 @@ def _of_shape(outcome: Outcome, shape: str, bound: Bound | None, kind: CheckKind
         return _share(replace(base, n=outcome.population, bad=outcome.population - matched), outcome, shape, bound)
     if drifts:
         return replace(base, verdict=Verdict.FAIL, limit="no other shape", message=_explained(drifts, outcome))
-    if not matched:
-        return replace(base, message=f"no trace of {outcome.entry} had this shape{_incomplete(outcome)}")
     if shape in outcome.share:
         wanted = outcome.share[shape]
         return _share(replace(base, n=outcome.population, bad=outcome.population - matched), outcome, shape, wanted)
+    if not matched:
+        return replace(base, message=f"no trace of {outcome.entry} had this shape{_incomplete(outcome)}")
     share = matched / outcome.population
     return replace(
         base,

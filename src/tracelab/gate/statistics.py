@@ -48,20 +48,21 @@ def dependence(bad: Sequence[bool]) -> float:
     return tau
 
 
-def needed(k: float, n: float, p0: float) -> int | None:
+def needed(k: float, n: float, p0: float, *, is_anytime: bool = False) -> int | None:
     """Return how many more observations decide it, if the bad share stays as it is; None where none would.
 
-    With no bad one seen, as if it stayed so.
+    With no bad one seen, as if it stayed so. `is_anytime`: by the test that may be looked at as often as one likes.
     """
-    if n <= 0:
-        return _first(lambda m: upper(0, m) < p0, 1)
-    share = k / n
-    if share < p0:
-        found = _first(lambda m: upper(share * m, m) < p0, n)
-    elif share > p0:
-        found = _first(lambda m: lower(share * m, m) > p0, n)
-    else:
-        found = None
+    share = k / n if n > 0 else 0.0
+    if share == p0 or (is_anytime and not 0 < p0 < 1):
+        return None
+
+    def is_enough(m: float) -> bool:
+        if is_anytime:
+            return is_decided_anytime(share * m, m, p0)
+        return upper(share * m, m) < p0 if share < p0 else lower(share * m, m) > p0
+
+    found = _first(is_enough, max(1.0, n))
     return None if found is None else max(1, math.ceil(found - n))
 
 
@@ -72,7 +73,7 @@ def _first(is_enough: Callable[[float], bool], at_least: float) -> int | None:
         if high > _FARTHEST:
             return None
     low = high / 2
-    while high - low > 0.5:
+    while high - low > 1e-6 * high:
         middle = (low + high) / 2
         low, high = (low, middle) if is_enough(middle) else (middle, high)
     return math.ceil(high)
@@ -85,8 +86,18 @@ def e_value(k: float, n: float, p0: float) -> float:
     return math.exp(min(700.0, float(log)))
 
 
+def anytime_p_value(k: float, n: float, p0: float) -> float:
+    """Return a bound of the probability of so much evidence against `p0` at any look (Ville's inequality)."""
+    return min(1.0, 1 / e_value(k, n, p0))
+
+
 def is_decided_anytime(k: float, n: float, p0: float) -> bool:
-    """Claim that a look now decides it, however many looks there were before."""
+    """Claim that a look now decides it, however many looks there were before.
+
+    Where nothing may be bad (`p0` is 0) the first bad one decides.
+    """
+    if not 0 < p0 < 1:
+        return p0 <= 0 < k
     return n > 0 and k / n != p0 and e_value(k, n, p0) >= 1 / (1 - CONFIDENCE)
 
 

@@ -126,7 +126,7 @@ def find(word: str) -> type[Scenario]:
     if word.endswith(".py") or os.sep in word:
         path = Path(word).expanduser()
         if not path.is_file():
-            raise UsageError(f"there is no scenario file {word}", hint="tracelab scenario list")
+            raise UsageError(f"there is no scenario file {word}", hint="tracelab scenario timeline")
         return _checked(_only_scenario(_import(path), path), str(path))
     path = folder() / f"{word}.py"
     if word in names() and path.is_file():

@@ -121,7 +121,7 @@ def load(home: Path, name: str) -> Platform:
     except FileNotFoundError:
         others = names(home)
         seen = f"; up: {', '.join(others)}" if others else ""
-        hint = f"tracelab --name {others[0]} status" if others else "tracelab up"
+        hint = f"tracelab status --name {others[0]}" if others else "tracelab up"
         raise PlatformDown(f"no platform called {name!r} is up{seen}", hint=hint) from None
     document = {key: value for key, value in document.items() if key in Platform.__dataclass_fields__}
     document["folder"] = Path(document["folder"])

@@ -28,6 +28,9 @@ def acquire(path: Path, *, timeout_s: float = 0.0) -> int | None:
             continue
         except BlockingIOError:
             os.close(descriptor)
+        except KeyboardInterrupt:
+            os.close(descriptor)  # or nobody in this process could take the lock any more
+            raise
         if time.monotonic() >= deadline:
             return None
         time.sleep(0.02)

@@ -136,7 +136,8 @@ def _bind_fixed(name: str, number: int) -> socket.socket:
         said = why.get(cause.errno or 0, str(cause)) if isinstance(cause, OSError) else "is no port number"
         component = name.partition("#")[0]
         raise InfrastructureError(
-            f"port {number}, asked for {component}, {said}", hint=f"tracelab up without a fixed port for {component}"
+            f"port {number}, asked for {component}, {said}",
+            hint=f"tracelab up (without --port {component}={number}: a free one is chosen)",
         ) from cause
     finally:
         probe.close()

@@ -249,7 +249,8 @@ def find(folder: Path, word: str = "last") -> Run:
         return (exact or matching)[0]
     if matching:
         raise UsageError(f"--run {word}: several Runs begin so: {', '.join(r.id for r in matching[:5])}")
-    raise UnknownName("run", word, [r.id for r in every], hint="tracelab check --run last")
+    hint = "tracelab check --run last" if every else "tracelab demo"
+    raise UnknownName("run", word, [r.id for r in every], hint=hint)
 
 
 def remove(run: Run) -> None:

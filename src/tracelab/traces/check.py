@@ -87,17 +87,19 @@ class Population:
         consumers: Callable[[Node], Sequence[Node]],
         tally: "_Tally",
     ) -> None:
-        nearest: tuple[int, str, str, bool] | None = None
+        nearest: tuple[int, str, str] | None = None
+        may_be_missing = False  # of any shape: what is missing may be what was lost
         for shape in check.expect:
             said = mismatch(node, spec.shapes[shape], optional=spec.optional, consumers=consumers)
             if said is None:
                 tally.match(shape, trace, node)
                 return
-            candidate = (said.weight, shape, "\n".join(said.lines), said.is_absence)
+            may_be_missing = may_be_missing or said.is_absence
+            candidate = (said.weight, shape, "\n".join(said.lines))
             nearest = candidate if nearest is None or candidate[0] < nearest[0] else nearest
         if self._is_touched(trace):
             tally.incomplete_by_fault += 1
-        elif not trace.is_complete and nearest is not None and nearest[3]:
+        elif not trace.is_complete and may_be_missing:
             tally.incomplete += 1
         elif nearest is not None:
             tally.drift(nearest[1], nearest[2], trace, node)
@@ -135,8 +137,8 @@ class Population:
         index = self._linked[spec.ignore]
 
         def consumers(node: Node) -> Sequence[Node]:
-            linked = (n for s in node.spans for n in index.get((s.trace_id, s.span_id), ()))
-            return [n for n in linked if n.start_ns <= node.end_ns + settle_ns]
+            linked = {id(n): n for s in node.spans for n in index.get((s.trace_id, s.span_id), ())}
+            return [n for n in linked.values() if n.start_ns <= node.end_ns + settle_ns]
 
         return consumers
 

@@ -36,7 +36,9 @@ def _value(span: Span, key: str) -> Any:
 
 
 def _overlap(group: tuple[str, ...], members: list[Span]) -> Overlap:
-    moments = sorted([(s.start_ns, 1, s.trace_id) for s in members] + [(s.end_ns, -1, s.trace_id) for s in members])
+    # What took no time on its clock, or less, was there for a moment all the same.
+    ends = [(max(s.end_ns, s.start_ns + 1), -1, s.trace_id) for s in members]
+    moments = sorted([(s.start_ns, 1, s.trace_id) for s in members] + ends)
     now, most = 0, 0
     living: list[str] = []
     worst: tuple[str, ...] = ()

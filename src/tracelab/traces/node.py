@@ -2,7 +2,7 @@
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, NamedTuple
 
 from tracelab.conventions import CACHE_NAME, DB_COLLECTION, DB_OPERATION, DB_SYSTEM, PEER_SERVICE
 from tracelab.traces.span import Link, Span
@@ -73,24 +73,53 @@ def label_of(span: Span) -> str:
 
 def build(trace: Trace, is_ignored: Callable[[str], bool]) -> list[Node]:
     """Return the root nodes of a trace; ignored spans are transparent: their children stand in their place."""
-    return [node for root in trace.roots for node in _build(trace, root, is_ignored)]
-
-
-def _build(trace: Trace, span: Span, is_ignored: Callable[[str], bool]) -> list[Node]:
-    below = trace.below(span)
-    spans: tuple[Span, ...] = (span,)
-    is_reached = True
-    if span.kind == "client":
-        if len(below) == 1 and below[0].kind == "server":
-            spans = (span, below[0])
-            below = trace.below(below[0])
+    built: dict[str, list[Node]] = {}
+    stack: list[tuple[Span, _Call | None]] = [(root, None) for root in trace.roots]
+    while stack:  # a trace may be deeper than Python's own stack
+        span, call = stack.pop()
+        if call is None:
+            call = _call(trace, span, is_ignored)
+            stack.append((span, call))
+            stack.extend((child, None) for child in call.below)
+            continue
+        children = [node for child in call.below for node in built.pop(child.span_id)]
+        children.sort(key=lambda n: n.start_ns)
+        label = label_of(call.spans[-1])
+        if is_ignored(label):
+            built[span.span_id] = children
         else:
-            is_reached = bool(below)
-    label = label_of(spans[-1])
-    children = [node for child in below for node in _build(trace, child, is_ignored)]
-    if is_ignored(label):
-        return children
-    return [Node(label=label, spans=spans, children=children, is_reached=is_reached)]
+            node = Node(label=label, spans=call.spans, children=children, is_reached=call.is_reached)
+            built[span.span_id] = [node]
+    return [node for root in trace.roots for node in built[root.span_id]]
+
+
+class _Call(NamedTuple):
+    spans: tuple[Span, ...]
+    below: tuple[Span, ...]
+    is_reached: bool
+
+
+def _call(trace: Trace, span: Span, is_ignored: Callable[[str], bool]) -> _Call:
+    below = trace.below(span)
+    if span.kind != "client":
+        return _Call(spans=(span,), below=below, is_reached=True)
+    seen = _seen(trace, below, is_ignored)
+    if len(seen) == 1 and seen[0].kind == "server":
+        return _Call(spans=(span, seen[0]), below=trace.below(seen[0]), is_reached=True)
+    return _Call(spans=(span,), below=below, is_reached=any(s.kind == "server" for s in seen))
+
+
+def _seen(trace: Trace, below: tuple[Span, ...], is_ignored: Callable[[str], bool]) -> list[Span]:
+    """Return the spans below a call as if ignored ones (a connect, say) were not there."""
+    seen: list[Span] = []
+    stack = list(reversed(below))
+    while stack:
+        span = stack.pop()
+        if span.kind not in ("client", "server") and is_ignored(label_of(span)):
+            stack.extend(reversed(trace.below(span)))
+        else:
+            seen.append(span)
+    return seen
 
 
 def walk(nodes: list[Node]) -> "list[Node]":

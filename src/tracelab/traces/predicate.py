@@ -24,8 +24,11 @@ def predicate(wanted: Any) -> Predicate:
     Raises:
         ValueError: it compares with something that is no number, or refers to another item.
     """
+    if wanted is None:
+        raise ValueError("an empty condition; expected a value, a comparison, exists, absent, or in [..]")
     if not isinstance(wanted, str):
-        return lambda seen: seen is not None and type(seen) is type(wanted) and bool(seen == wanted)
+        # To Python 1 == True; to those who write conditions it is not.
+        return lambda seen: isinstance(seen, bool) is isinstance(wanted, bool) and bool(seen == wanted)
     text = wanted.strip()
     if text == "exists":
         return lambda seen: seen is not None
@@ -35,7 +38,9 @@ def predicate(wanted: Any) -> Predicate:
         raise ValueError(f"{text!r} refers to another item, which is not understood yet")
     if found := _ONE_OF.fullmatch(text):
         words = {word.strip().strip("'\"") for word in found[1].split(",")}
-        return lambda seen: seen is not None and str(seen) in words
+        if words == {""}:
+            raise ValueError(f"{text!r} allows nothing; expected in [one, another]")
+        return lambda seen: seen is not None and (str(seen).lower() if isinstance(seen, bool) else str(seen)) in words
     if found := _COMPARISON.fullmatch(text):
         compare = _OPERATORS[found[1]]
         try:

@@ -24,6 +24,8 @@ def selector(text: str) -> Selector:
     if not text.strip():
         raise ValueError("an empty selector; expected 'service:operation' or 'system.OP target'")
     if len(text) > 1 and text.startswith("/") and text.endswith("/"):
+        if len(text) == 2:
+            raise ValueError("an empty regular expression; expected '/pattern/'")
         try:
             pattern = re.compile(text[1:-1])
         except re.error as cause:

@@ -20,6 +20,7 @@ _ITEM = ("where", "status", "count", "closed", "all", "seq", "links")
 _LATER = ("kind", "duration", "self_time", "share", "critical", "as", "never", "par", "one_of", "anywhere", "attempts")
 _CHECK = ("for", "expect", "share", "during", "after", "settle")
 _BOUND = re.compile(r"(>=|>|<=|<)\s*(.+)")
+_SERVICE = re.compile(r"[\w-]+")
 _COUNT = re.compile(r"(\d+)(?:\.\.(\d*))?")
 
 
@@ -79,13 +80,32 @@ class TraceSpec:
     checks: tuple[Check, ...] = ()
 
 
+def services_read(spec: TraceSpec, check: Check) -> frozenset[str]:
+    """Return the services whose spans decide a check; empty where a pattern may mean any of them."""
+    services: set[str] = set()
+    stack = [Item(selector=check.entry), *(spec.shapes[name] for name in check.expect if name in spec.shapes)]
+    while stack:
+        item = stack.pop()
+        stack += (*item.unordered, *item.ordered, *item.links)
+        owner = item.selector.text.partition(":")[0]
+        if "." in owner:
+            continue  # a data store: its spans are sent by the service above
+        if not _SERVICE.fullmatch(owner):
+            return frozenset()
+        services.add(owner)
+    return frozenset(services)
+
+
 def load(text: str, source: str) -> TraceSpec:
     """Read a file of shapes.
 
     Raises:
         UsageError: with file, line and column, what was expected, and the near names.
     """
-    return _Reader(source).read(text)
+    try:
+        return _Reader(source).read(text)
+    except RecursionError:
+        raise UsageError(f"{source}: nested too deeply, or an item stands below itself") from None
 
 
 class _Reader:
@@ -100,6 +120,8 @@ class _Reader:
             mark = cause.problem_mark
             where = f"{self._source}:{mark.line + 1}:{mark.column + 1}" if mark else self._source
             raise UsageError(f"{where}: this is no YAML: {cause.problem}") from None
+        except yaml.YAMLError as cause:
+            raise UsageError(f"{self._source}: this is no YAML: {cause}") from None
         if root is None:
             raise UsageError(f"{self._source}: the file is empty; expected 'kind: TraceSpec'")
         top = self._mapping(root, "a file of shapes", _TOP)
@@ -183,20 +205,26 @@ class _Reader:
         for needed in ("for", "expect"):
             if needed not in facts:
                 raise self._error(node, f"a check needs '{needed}'")
-        after = facts.get("after")
-        settle = facts.get("settle")
+        expected = self._expected(facts["expect"], shapes)
+        shares = {}
+        for key, value in self._pairs(facts["share"], "share") if "share" in facts else ():
+            shape = self._shape(key, shapes)
+            if shape not in expected:
+                raise self._error(key, f"share speaks of {self._scalar(key)!r}, which the check does not expect")
+            shares[shape] = self._bound(value)
         return Check(
             entry=self._selector(facts["for"]),
-            expect=self._expected(facts["expect"], shapes),
-            share={
-                self._shape(k, shapes): self._bound(v)
-                for k, v in (self._pairs(facts["share"], "share") if "share" in facts else ())
-            },
+            expect=expected,
+            share=shares,
             during=self._scalar(facts["during"]) if "during" in facts else "steady",
-            after_s=0.0 if after is None else self._try(after, lambda: duration_s(self._scalar(after))),
-            settle_s=2.0 if settle is None else self._try(settle, lambda: duration_s(self._scalar(settle))),
+            after_s=self._seconds(facts["after"]) if "after" in facts else 0.0,
+            settle_s=self._seconds(facts["settle"]) if "settle" in facts else 2.0,
             where=f"{self._source}:{node.start_mark.line + 1}",
         )
+
+    def _seconds(self, node: yaml.Node) -> float:
+        text = self._scalar(node)
+        return self._try(node, lambda: duration_s(text))
 
     def _expected(self, node: yaml.Node, shapes: dict[str, Item]) -> dict[str, Bound | None]:
         if isinstance(node, yaml.MappingNode):
@@ -273,13 +301,17 @@ class _Reader:
     def _plain(self, node: yaml.Node) -> Any:
         if isinstance(node, yaml.SequenceNode):
             return f"in [{', '.join(self._scalar(n) for n in node.value)}]"
-        return yaml.SafeLoader("").construct_object(node)
+        if isinstance(node, yaml.MappingNode):
+            raise self._error(node, "expected a value, a comparison, exists, absent, or in [..]")
+        return self._try(node, lambda: yaml.SafeLoader("").construct_object(node))
 
     def _predicate(self, node: yaml.Node) -> Predicate:
-        return self._try(node, lambda: predicate(self._plain(node)))
+        wanted = self._plain(node)
+        return self._try(node, lambda: predicate(wanted))
 
     def _selector(self, node: yaml.Node) -> Selector:
-        return self._try(node, lambda: selector(self._scalar(node)))
+        text = self._scalar(node)
+        return self._try(node, lambda: selector(text))
 
     def _try(self, node: yaml.Node, read: Callable[[], _T]) -> _T:
         try:

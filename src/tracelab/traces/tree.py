@@ -59,16 +59,19 @@ def assemble(spans: Iterable[Span]) -> list[Trace]:
     groups: dict[str, list[Span]] = {}
     for span in spans:
         groups.setdefault(span.trace_id, []).append(span)
-    return [_trace(trace_id, group) for trace_id, group in groups.items()]
+    traces = [_trace(trace_id, group) for trace_id, group in groups.items()]
+    return sorted(traces, key=lambda t: (t.start_ns, t.trace_id))
 
 
 def _trace(trace_id: str, group: list[Span]) -> Trace:
     flags: set[str] = set()
     by_id: dict[str, Span] = {}
-    for span in sorted(group, key=_order):
-        known = by_id.setdefault(span.span_id, span)
-        if known is not span:
-            flags.add(DUPLICATE if _order(known) == _order(span) else CONFLICT)
+    for span in _sorted(group):
+        known = by_id.get(span.span_id)
+        if known is None:
+            by_id[span.span_id] = span
+        else:
+            flags.add(DUPLICATE if known == span else CONFLICT)
     children: dict[str, list[Span]] = {}
     roots: list[Span] = []
     for span in by_id.values():
@@ -89,7 +92,10 @@ def _trace(trace_id: str, group: list[Span]) -> Trace:
         # A trace whose first span belongs to someone who does not report is only an orphan.
         flags.add(NO_ROOT if not flags & {ORPHAN} else ORPHAN)
     widened = _widen(by_id, children)
-    tree = {parent: tuple(widened.get(s.span_id, s) for s in below) for parent, below in children.items()}
+    tree = {
+        parent: tuple(sorted((widened.get(s.span_id, s) for s in below), key=_order))
+        for parent, below in children.items()
+    }
     return Trace(
         trace_id=trace_id,
         spans=tuple(sorted((widened.get(s.span_id, s) for s in by_id.values()), key=_order)),
@@ -97,6 +103,13 @@ def _trace(trace_id: str, group: list[Span]) -> Trace:
         children=tree,
         flags=frozenset(flags),
     )
+
+
+def _sorted(group: list[Span]) -> list[Span]:
+    if len({s.span_id for s in group}) == len(group):
+        return sorted(group, key=_order)
+    # Of several spans of one id the same one is kept in whatever order they came.
+    return sorted(group, key=lambda s: (*_order(s), repr(s)))
 
 
 def _order(span: Span) -> tuple[int, int, str, str, str]:

@@ -1,5 +1,6 @@
 """How everything on a terminal looks: the console itself, glyphs, colours and numbers."""
 
+import os
 import sys
 import zlib
 from dataclasses import dataclass
@@ -113,11 +114,20 @@ ASCII = Glyphs(
 )
 
 
+class _Console(Console):
+    """A console whose reader may leave (`tracelab check | head`): the command ends as it would have, in silence."""
+
+    def on_broken_pipe(self) -> None:
+        """Write nothing any more."""
+        self.quiet = True
+        os.dup2(os.open(os.devnull, os.O_WRONLY), self.file.fileno())
+
+
 def make_console(
     file: IO[str] | None = None, *, colour: bool = True, width: int | None = None, is_quiet: bool = False
 ) -> Console:
     """Return a console that writes plain text where there is no terminal or no colour is wanted."""
-    return Console(
+    return _Console(
         file=file or sys.stdout, no_color=not colour, width=width, quiet=is_quiet, highlight=False, emoji=False
     )
 

@@ -13,6 +13,7 @@ from tracelab.verdict import Finding, Verdict, worst
 
 _INDENT = 4
 _GAP = 2
+_ROOMY = 100  # columns from which on a limit may be spelt out
 _COUNTED = (Verdict.FAIL, Verdict.INVALID, Verdict.NO_DATA, Verdict.INCONCLUSIVE, Verdict.PASS)
 
 
@@ -53,7 +54,7 @@ def verdict_table(findings: Iterable[Finding], *, verdict: Verdict | None = None
 def _columns(findings: Sequence[Finding], width: int) -> tuple[int, ...]:
     """Return the widths of the columns; the counts (0) move below where the terminal is narrow."""
     word = max(len("verdict"), *(len(VERDICT_WORD[f.verdict]) for f in findings))
-    limit = min(max(len("limit"), *(len(f.limit or "") for f in findings)), 14)
+    limit = min(max(len("limit"), *(len(f.limit or "") for f in findings)), 14 if width < _ROOMY else 24)
     measured = max(len("measured [interval]"), *(len(_measured(f)) for f in findings))
     check = max(len("check"), *(len(f.id) for f in findings))
     bad = max(len("bad / n"), *(len(_counts(f)) for f in findings))

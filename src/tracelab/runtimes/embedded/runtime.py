@@ -37,7 +37,7 @@ class Embedded:
     """Real servers as child processes of a supervisor that outlives the command."""
 
     name = "embedded"
-    capabilities = frozenset({Capability.KILL})
+    capabilities = frozenset({Capability.KILL, Capability.STOP})
 
     def up(self, topology: Topology, options: UpOptions, on_event: OnEvent) -> Platform:
         """Boot; return once every component is ready. On failure, or when we are interrupted, nothing is left.
@@ -52,13 +52,20 @@ class Embedded:
             )
         began = time.monotonic()
         folder = handle.platform_folder(options.home, options.name)
-        held = self._own(options, folder)
+        held = -1
         try:
+            held = self._own(options, folder)
             _prepare(folder)
             ours, process = _spawn_supervisor(folder, held)
-        except OSError as cause:
-            os.close(held)
-            raise _refused(folder, cause) from cause
+        except (OSError, KeyboardInterrupt) as cause:
+            with contextlib.suppress(OSError):
+                if held >= 0:
+                    os.close(held)
+                _wait_free(lock.path_of(folder))  # a supervisor that did start holds it, and sees that we are gone
+                _clean_stale(folder)
+            if isinstance(cause, OSError):
+                raise _refused(folder, cause) from cause
+            raise
         with contextlib.suppress(OSError):
             os.close(held)  # the supervisor holds the lock now
         try:
@@ -89,7 +96,7 @@ class Embedded:
                 if _is_answering(options.home, options.name):
                     raise UsageError(
                         f"platform {options.name!r} is up already",
-                        hint="tracelab status; or tracelab down; or another one: tracelab --name two up",
+                        hint="tracelab status; or tracelab down; or another one: tracelab up --name two",
                     )
                 if time.monotonic() > deadline:
                     raise UsageError(
@@ -251,16 +258,20 @@ def _prepare(folder: Path) -> None:
 
 def _spawn_supervisor(folder: Path, held: int) -> tuple[socket.socket, subprocess.Popen[bytes]]:
     ours, theirs = socket.socketpair()
-    with theirs, (folder / "logs" / "supervisor.log").open("ab") as log:
-        process = subprocess.Popen(
-            [sys.executable, "-m", _MODULE, str(theirs.fileno()), str(held)],
-            stdin=subprocess.DEVNULL,
-            stdout=log,
-            stderr=subprocess.STDOUT,
-            cwd=folder,
-            pass_fds=[theirs.fileno(), held],
-            start_new_session=True,
-        )
+    try:
+        with theirs, (folder / "logs" / "supervisor.log").open("ab") as log:
+            process = subprocess.Popen(
+                [sys.executable, "-m", _MODULE, str(theirs.fileno()), str(held)],
+                stdin=subprocess.DEVNULL,
+                stdout=log,
+                stderr=subprocess.STDOUT,
+                cwd=folder,
+                pass_fds=[theirs.fileno(), held],
+                start_new_session=True,
+            )
+    except BaseException:
+        ours.close()
+        raise
     return ours, process
 
 
