@@ -113,6 +113,7 @@ def _collector(given: Given) -> None:
         "gateway_instance": given["gateway_instance"],
         "grpc_port": int(given["grpc_port"]),
         "host": _EVERYWHERE,
+        "onward": given.get("onward"),
     }
     _serve("tracelab.collector.server:main", options, {"http": _listen(given), "statsd": receiver})
 

@@ -2,14 +2,17 @@
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
-from ipaddress import IPv4Network
+from ipaddress import IPv4Address, IPv4Network
 from pathlib import Path
 from typing import Final
+from urllib.parse import urlsplit
 
 from tracelab.platform import gateway as nginx
+from tracelab.platform.stack import full
+from tracelab.platform.stack.address import Addresses
 from tracelab.platform.topology import Component, Kind, Topology
 from tracelab.runtimes import postgresql
-from tracelab.runtimes.containers import gateway, image
+from tracelab.runtimes.containers import gateway, image, stack
 from tracelab.runtimes.containers.spec import Spec
 from tracelab.runtimes.ports import Ports
 from tracelab.runtimes.probe import Question
@@ -26,6 +29,7 @@ _PORTS: Final = {
     Kind.SERVICE: 8000,
     Kind.GATEWAY: 8080,
 }
+_FIRST_STACK_HOST: Final = 200
 _FIRST_HOST: Final = 10  # the lower addresses of a network are its gateway's and the engine's
 _DATA: Final = "/data"
 _LOG_FOLDER: Final = "/var/log/tracelab"
@@ -40,7 +44,7 @@ _WORDS: Final = {
 }
 
 
-def reserve(topology: Topology, ports: Ports) -> None:
+def reserve(topology: Topology, ports: Ports, images: str) -> None:
     """Reserve a port of loopback for whatever is published of every instance."""
     for component in topology.components:
         for instance in component.instance_ids:
@@ -48,6 +52,9 @@ def reserve(topology: Topology, ports: Ports) -> None:
     if topology.of_kind(Kind.COLLECTOR):
         ports.reserve(GRPC)
         ports.datagrams(STATSD).close()
+    if images != image.BUNDLED and topology.of_kind(Kind.COLLECTOR):
+        for name in stack.names():
+            ports.reserve(name)
 
 
 def words(topology: Topology, images: str, used: Mapping[str, str]) -> tuple[str, ...]:
@@ -55,7 +62,8 @@ def words(topology: Topology, images: str, used: Mapping[str, str]) -> tuple[str
     if images == image.BUNDLED:
         return (image.TRACELAB,)
     kinds = {c.kind for c in topology.components if c.name not in used}
-    return (image.TRACELAB, *(word for kind, word in _WORDS.items() if kind in kinds))
+    telemetry = stack.words() if Kind.COLLECTOR in kinds else ()
+    return (image.TRACELAB, *(word for kind, word in _WORDS.items() if kind in kinds), *telemetry)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -102,12 +110,25 @@ class Planner:
             Kind.COLLECTOR: self._collector,
             Kind.SERVICE: self._service,
         }
-        return [
+        ours = [
             makers[component.kind](component, instance, wiring)
             for component in self.topology.components
             if component.name not in self.used
             for instance in component.instance_ids
         ]
+        found = self._stack(wiring)
+        return ours if found is None else [*ours, *stack.specs(found, self._stack_host, self.ports)]
+
+    @property
+    def _stack_host(self) -> IPv4Address:
+        return self.subnet.network_address + _FIRST_STACK_HOST
+
+    def _stack(self, wiring: Wiring) -> Addresses | None:
+        """Return where the telemetry stack is; None where there is none."""
+        collector = wiring.collector
+        if self._is_bundled or collector is None:
+            return None
+        return stack.addresses(urlsplit(collector).hostname or "", self._stack_host)
 
     @property
     def _is_bundled(self) -> bool:
@@ -208,12 +229,15 @@ class Planner:
 
     def _collector(self, component: Component, instance: str, wiring: Wiring) -> Spec:
         gateways = self.topology.of_kind(Kind.GATEWAY)
+        found = self._stack(wiring)
+        onward = full.onward(found) if found is not None else None
         return self._own(
             component,
             instance,
             wiring,
             Question(protocol="http", port=self.ports[instance], word="/health"),
             {
+                **({"TRACELAB_ONWARD": onward} if onward else {}),
                 "TRACELAB_ACCESS_LOG": _ACCESS_LOG,
                 "TRACELAB_ENVIRONMENT": self.name,
                 "TRACELAB_LIFE": self.life,
@@ -228,6 +252,9 @@ class Planner:
     def _service(self, component: Component, instance: str, wiring: Wiring) -> Spec:
         question = Question(protocol="http", port=self.ports[instance], word="/health/ready")
         environment = {**wiring.service_environment(component, instance), "TRACELAB_APP": component.app or ""}
+        found = self._stack(wiring)
+        if found is not None:
+            environment |= full.service_environment(found)
         return self._own(component, instance, wiring, question, environment)
 
     def _own(

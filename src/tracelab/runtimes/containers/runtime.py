@@ -30,6 +30,7 @@ from tracelab.runtimes.containers import (
     logs,
     network,
     plan,
+    stack,
     supply,
     table,
 )
@@ -221,7 +222,7 @@ class _Boot:
         secrets_ = wiring.load_secrets(self._folder / "data" / "secrets.json", self._topology)
         ports = Ports(_by_instance(self._topology, options.ports), taken=leftover.ports(self._client))
         try:
-            plan.reserve(self._topology, ports)
+            plan.reserve(self._topology, ports, images)
             subnet = network.create(self._client, self._prefix, self._labels)
             planner = plan.Planner(
                 topology=self._topology,
@@ -269,6 +270,7 @@ class _Boot:
             urls["otlp_http"] = collector
             urls["otlp_grpc"] = f"http://{wiring.HOST}:{ports[plan.GRPC]}"
             urls["metrics"] = f"{collector}/metrics"
+        urls |= stack.urls({row.instance: row.port for row in rows})
         return Platform(
             name=self._options.name,
             runtime=Containers.name,
@@ -280,7 +282,7 @@ class _Boot:
             statsd=f"{wiring.HOST}:{ports[wiring.STATSD]}" if collector else "",
             urls=urls,
             topology=self._topology.digest(),
-            instances={row.instance: row.port for row in rows},
+            instances={row.instance: row.port for row in rows if row.kind != stack.KIND},
             components=census.states(census.look(self._client, rows)),
             started_ns=now_ns(),
             service_token=secrets_.service_token,
