@@ -30,7 +30,7 @@ from typing import Any
 import psutil
 import pytest
 
-from tracelab.errors import PlatformDown, UnknownName, UsageError
+from tracelab.errors import PlatformDown, TracelabError, UnknownName, UsageError
 from tracelab.platform import handle
 from tracelab.platform.handle import ComponentState, Platform
 from tracelab.platform.social import SOCIAL
@@ -250,7 +250,7 @@ class RuntimeContract:
 
     def test_only_what_exists_is_harmed(self, runtime: Runtime, platform: Platform) -> None:
         """An unknown instance is refused by name, before anything is harmed."""
-        with pytest.raises(UnknownName, match="feed-redis#7"):
+        with pytest.raises(TracelabError, match="no instance is called 'feed-redis#7'"):
             runtime.kill(platform, ("feed-redis#7",), fault_id=_fault(), ttl_s=5)
         assert runtime.status(platform).state == "healthy"
 

@@ -193,7 +193,7 @@ class Planner:
             wiring,
             Question(protocol="http", port=self.ports[instance], word="/health"),
             image=image.reference("object-store"),
-            command=("--port", f":{_PORTS[Kind.OBJECT_STORE]}", "--health", "/health", "posix", "--nometa", _DATA),
+            command=("--port", f":{_PORTS[Kind.OBJECT_STORE]}", "--health", "/health", "posix", _DATA),
             environment={"ROOT_ACCESS_KEY": access, "ROOT_SECRET_KEY": secret},
             volumes=volumes,
         )
