@@ -22,7 +22,7 @@ from tracelab.platform import handle
 from tracelab.platform.handle import Platform
 from tracelab.platform.topology import Topology
 from tracelab.runtimes.containers import glance, image
-from tracelab.runtimes.port import BootEvent, OnEvent, Runtime, UpOptions
+from tracelab.runtimes.port import EXTERNAL, BootEvent, OnEvent, Runtime, UpOptions
 from tracelab.store.reader import open_spans
 
 if TYPE_CHECKING:
@@ -31,6 +31,8 @@ if TYPE_CHECKING:
 _RUNTIMES = {
     "embedded": "tracelab.runtimes.embedded.runtime:Embedded",
     "containers": "tracelab.runtimes.containers.runtime:Containers",
+    "compose": "tracelab.runtimes.compose.runtime:Compose",
+    EXTERNAL: "tracelab.runtimes.external.runtime:External",
 }
 
 _TOLD_S: Final = 10.0  # until everybody has heard that somebody left, by the platform's contract
@@ -50,14 +52,19 @@ def runtime(name: str) -> Runtime:
     return made
 
 
-def choose_runtime(asked: str | None, *, name: str | None = None, images: str | None = None) -> tuple[str, str]:
+def choose_runtime(
+    asked: str | None, *, name: str | None = None, images: str | None = None, is_elsewhere: bool = False
+) -> tuple[str, str]:
     """Return the runtime's name and why it was chosen.
 
-    Asked for (naming a set of images asks for containers), else ``TRACELAB_RUNTIME``, else that of the platform `name`
-    that is up, else containers where an engine answers and has the image already, else embedded.
+    Asked for (naming a set of images asks for containers, a URL for the external one), else ``TRACELAB_RUNTIME``, else
+    that of the platform `name` that is up, else containers where an engine answers and has the image already, else
+    embedded.
     """
     if asked:
         return asked, "asked for"
+    if is_elsewhere:
+        return EXTERNAL, "it is somewhere already"
     if images:
         return "containers", f"--images {images}"
     if settings.runtime():
@@ -93,9 +100,14 @@ def up(topology: Topology, options: UpOptions, *, runtime_name: str, on_event: O
     """Boot a platform and prove it by a smoke test; on failure nothing is left running.
 
     Raises:
-        UsageError: a platform of this name is up in another runtime.
+        UsageError: a platform of this name is up in another runtime, or a URL was given to a runtime that boots.
     """
     chosen = runtime(runtime_name)
+    if options.at and runtime_name != EXTERNAL:
+        raise UsageError(
+            f"--{next(iter(options.at))} says where a platform is, and runtime {runtime_name} starts one",
+            hint="tracelab up --runtime external --gateway URL --collector URL",
+        )
     with suppress(PlatformDown):
         running = handle.load(options.home, options.name).runtime
         if running != runtime_name:
@@ -105,7 +117,7 @@ def up(topology: Topology, options: UpOptions, *, runtime_name: str, on_event: O
             )
     began = time.monotonic()
     platform = chosen.up(topology, options, on_event)
-    if options.telemetry == "off":
+    if options.telemetry == "off" or runtime_name == EXTERNAL:  # who started it has proved it, and has its people
         return platform
     try:
         silent = smoke_test(platform, topology)
