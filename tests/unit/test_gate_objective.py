@@ -235,9 +235,10 @@ def test_a_frozen_machine_excuses_errors_too_but_lag_does_not() -> None:
     assert judge(ERRORS, many, replace(GOOD, freeze_s=0.05, lag_p99_ms=1000), subject="x").verdict is Verdict.FAIL
 
 
-def test_a_reply_that_nobody_expects_invalidates_the_errors() -> None:
-    """One unexpected 4xx says that the scenario is wrong."""
-    found = judge(ERRORS, shared(3000, 0), replace(GOOD, unexpected=1), subject="x")
+@pytest.mark.parametrize("objective", [ERRORS, API_LATENCY], ids=lambda o: o.id)
+def test_a_reply_that_nobody_expects_invalidates_the_scenario(objective: Objective) -> None:
+    """One unexpected 4xx says that the scenario is wrong: a quick refusal is no good observation of anything."""
+    found = judge(objective, shared(3000, 0), replace(GOOD, unexpected=1), subject="x")
     assert found.verdict is Verdict.INVALID
     assert "4xx" in found.message
 

@@ -12,6 +12,8 @@ from tracelab.cli import option
 from tracelab.cli.app import app
 from tracelab.errors import ExitCode, InfrastructureError, TracelabError
 
+_LATER_S = 0.005
+
 
 def run(arguments: Sequence[str]) -> int:
     """Run one command; return its exit code. Nothing escapes as a traceback unless ``--debug`` is given."""
@@ -20,7 +22,8 @@ def run(arguments: Sequence[str]) -> int:
     def show_error(message: str, hint: str | None) -> None:
         option.show_error(message, hint, no_color="--no-color" in arguments)
 
-    signal.signal(signal.SIGTERM, _as_interrupt)
+    for number in (signal.SIGINT, signal.SIGTERM, signal.SIGALRM):
+        signal.signal(number, _as_interrupt)
     try:
         result = app(args=list(arguments), prog_name="tracelab", standalone_mode=False)
     except (KeyboardInterrupt, typer.Abort):
@@ -67,7 +70,11 @@ def _help_of(arguments: Sequence[str]) -> str:
     return f"{' '.join(words)} --help"
 
 
-def _as_interrupt(_signal: int, _frame: FrameType | None) -> None:
+def _as_interrupt(_signal: int, frame: FrameType | None) -> None:
+    """Raise KeyboardInterrupt; a little later where the import system would print it and go on, as in its callbacks."""
+    if frame is not None and frame.f_code.co_filename.startswith("<frozen importlib"):
+        signal.setitimer(signal.ITIMER_REAL, _LATER_S)  # comes back as SIGALRM
+        return
     raise KeyboardInterrupt
 
 

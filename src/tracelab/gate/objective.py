@@ -83,7 +83,7 @@ def judge(
         exemplars=_worst(ordered, flags),
         message="nothing was measured",
     )
-    reason = _invalid(objective, conditions)
+    reason = _invalid(conditions)
     if not n:
         return finding if reason is None else replace(finding, verdict=Verdict.INVALID, message=reason)
     tau = statistics.dependence(flags)
@@ -150,12 +150,12 @@ def _measured(
     return round(100 * k / n, 4), (round(100 * low, 4), round(100 * high, 4))
 
 
-def _invalid(objective: Objective, conditions: Conditions) -> str | None:
+def _invalid(conditions: Conditions) -> str | None:
     """Return why nothing can be said at all, or None."""
     c = conditions
     if c.trouble:
         return c.trouble
-    if c.unexpected and objective.id == ERRORS.id:
+    if c.unexpected:
         return f"{c.unexpected:,} replies that nobody expects (4xx): the scenario itself is wrong"
     if c.offered and c.achieved / c.offered < 0.99:
         return f"the generator began {c.achieved:,} of {c.offered:,} steps; at least 99 % are needed"

@@ -5,6 +5,8 @@ import os
 from dataclasses import dataclass
 from pathlib import Path
 
+_SHM = Path("/dev/shm")  # noqa: S108 -- where POSIX shared memory is, by name
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Leftover:
@@ -38,3 +40,12 @@ def listening() -> set[int]:
     """Return the ports of IPv4 on which somebody listens. Linux only."""
     rows = [line.split() for line in Path("/proc/net/tcp").read_text().splitlines()[1:]]
     return {int(row[1].rpartition(":")[2], 16) for row in rows if row[3] == "0A"}
+
+
+def abandoned() -> set[Path]:
+    """Return PostgreSQL's files of shared memory that no living process has mapped. Linux only."""
+    held = set()
+    for maps in Path("/proc").glob("[0-9]*/maps"):
+        with contextlib.suppress(OSError):
+            held |= {line.split()[5] for line in maps.read_text().splitlines() if str(_SHM) in line}
+    return {path for path in _SHM.glob("PostgreSQL*") if str(path) not in held}

@@ -57,7 +57,8 @@ class Embedded:
             with contextlib.suppress(OSError):
                 if held >= 0:
                     os.close(held)
-                _clean_stale(folder)  # a supervisor that did start holds the lock, and sees that we are gone
+                _wait_free(lock.path_of(folder))  # a supervisor that did start holds it, and sees that we are gone
+                _clean_stale(folder)
             if isinstance(cause, OSError):
                 raise _refused(folder, cause) from cause
             raise
@@ -253,16 +254,20 @@ def _prepare(folder: Path) -> None:
 
 def _spawn_supervisor(folder: Path, held: int) -> tuple[socket.socket, subprocess.Popen[bytes]]:
     ours, theirs = socket.socketpair()
-    with theirs, (folder / "logs" / "supervisor.log").open("ab") as log:
-        process = subprocess.Popen(
-            [sys.executable, "-m", _MODULE, str(theirs.fileno()), str(held)],
-            stdin=subprocess.DEVNULL,
-            stdout=log,
-            stderr=subprocess.STDOUT,
-            cwd=folder,
-            pass_fds=[theirs.fileno(), held],
-            start_new_session=True,
-        )
+    try:
+        with theirs, (folder / "logs" / "supervisor.log").open("ab") as log:
+            process = subprocess.Popen(
+                [sys.executable, "-m", _MODULE, str(theirs.fileno()), str(held)],
+                stdin=subprocess.DEVNULL,
+                stdout=log,
+                stderr=subprocess.STDOUT,
+                cwd=folder,
+                pass_fds=[theirs.fileno(), held],
+                start_new_session=True,
+            )
+    except BaseException:
+        ours.close()
+        raise
     return ours, process
 
 
