@@ -44,7 +44,7 @@ class MediaClient:
     async def urls(self, media_ids: Sequence[str]) -> Mapping[str, Mapping[str, str]]:
         """Return the URLs of all variants of each medium, in one call; raise `Unreachable`."""
         try:
-            reply = await self._edge.call("POST", _URLS, body={"ids": list(media_ids)})
+            reply = await self._edge.call("POST", _URLS, body={"ids": list(media_ids)}, is_idempotent=True)
         except EdgeUnavailable as error:
             raise Unreachable(error.reason) from error
         if reply.status != 200:

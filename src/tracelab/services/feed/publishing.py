@@ -5,6 +5,7 @@ from collections.abc import Sequence
 from typing import Final
 
 from tracelab.services.feed.domain import Feed, Item, Post
+from tracelab.services.kit import deadline
 from tracelab.telemetry.tracing import internal_span, mark_degraded
 
 _DRAIN_S: Final = 3.0
@@ -40,5 +41,9 @@ class Publisher:
             await asyncio.wait(self._spreading, timeout=_DRAIN_S)
 
     async def _spread(self, user_ids: Sequence[str]) -> None:
-        with internal_span("invalidate timelines", attributes={"tracelab.timelines": len(user_ids)}):
+        # The reply has gone out: nobody's deadline holds here.
+        with (
+            deadline.of_its_own(),
+            internal_span("invalidate timelines", attributes={"tracelab.timelines": len(user_ids)}),
+        ):
             await self._feed.spread(user_ids)

@@ -5,13 +5,13 @@ from collections.abc import Awaitable, Callable, Sequence
 from typing import Final
 
 from sqlalchemy import RowMapping, TextClause, text
-from sqlalchemy.exc import IntegrityError, InterfaceError, OperationalError
-from sqlalchemy.exc import TimeoutError as PoolTimeout
+from sqlalchemy.exc import IntegrityError
 from sqlalchemy.ext.asyncio import AsyncEngine
 
 from tracelab.clock import iso
 from tracelab.services.feed.domain import Post, PostMissing
 from tracelab.services.kit.cache import Cache, Loaded
+from tracelab.services.kit.database import FAILURES
 
 _INSERT: Final = text(
     """
@@ -51,7 +51,6 @@ _LIKE: Final = text(
     """
 )
 _UNLIKE: Final = text("DELETE FROM likes WHERE post_id = CAST(:post_id AS uuid) AND user_id = CAST(:user_id AS uuid)")
-SOURCE_FAILURES: Final = (OperationalError, InterfaceError, PoolTimeout)
 _NEWEST: Final = "ffffffff-ffff-ffff-ffff-ffffffffffff"
 
 
@@ -130,11 +129,11 @@ class CachedTimelines:
 
     async def timeline(self, user_id: str, source: Callable[[], Awaitable[Loaded]]) -> bytes:
         """Return the first page of a timeline as it goes over the wire."""
-        return await self._cache.load(f"timeline:{user_id}", source, failures=SOURCE_FAILURES)
+        return await self._cache.load(f"timeline:{user_id}", source, failures=FAILURES)
 
     async def post(self, post_id: str, source: Callable[[], Awaitable[Loaded]]) -> bytes:
         """Return a post as it goes over the wire."""
-        return await self._cache.load(f"post:{post_id}", source, failures=SOURCE_FAILURES)
+        return await self._cache.load(f"post:{post_id}", source, failures=FAILURES)
 
     async def forget(self, user_ids: Sequence[str]) -> None:
         """Drop the cached timelines of some people, in one pipeline."""

@@ -12,6 +12,7 @@ from fastapi.responses import JSONResponse
 from starlette.types import ASGIApp
 
 from tracelab.services.kit import problem
+from tracelab.services.kit.deadline import Deadlines
 from tracelab.settings import ServiceSettings
 from tracelab.telemetry.asgi import ServerSpans
 from tracelab.telemetry.tracing import untraced
@@ -83,7 +84,7 @@ def build(parts: Parts) -> tuple[FastAPI, ASGIApp]:
         app.include_router(router)
     app.include_router(_health(readiness))
     problem.install(app, parts.translations)
-    return app, ServerSpans(app, service=parts.settings.service)
+    return app, ServerSpans(Deadlines(app), service=parts.settings.service)
 
 
 class _Readiness:

@@ -1,28 +1,33 @@
 """Cache-aside over Redis: values know how long they are fresh, a key is loaded once at a time, Redis may be away."""
 
 import asyncio
+import contextlib
+import math
 import struct
 from collections.abc import Awaitable, Callable, Iterable, Mapping
 from dataclasses import dataclass, field
 from enum import StrEnum
-from time import time
-from typing import Final
+from time import monotonic, time
+from typing import Final, TypeVar
 
 from redis.asyncio.retry import Retry
 from redis.backoff import NoBackoff
 from redis.exceptions import RedisError
 
-from tracelab.conventions import CACHE_KEEP_S, CACHE_TTL_S, METRIC_CACHE_READS
-from tracelab.services.kit.breaker import Breaker
+from tracelab.conventions import CACHE_KEEP_S, CACHE_TTL_S, CIRCUIT_OPEN, DEADLINE_EXCEEDED, METRIC_CACHE_READS
+from tracelab.services.kit import breaker, deadline
+from tracelab.services.kit.bulkhead import Bulkhead
+from tracelab.services.kit.policy import REDIS
 from tracelab.services.kit.problem import Problem
+from tracelab.services.kit.refusal import Refused, refuse
 from tracelab.telemetry import statsd
 from tracelab.telemetry.redis import key_hash, redis_span, traced_redis
-from tracelab.telemetry.tracing import mark_degraded, mark_fallback, note_cache, set_load_key, untraced
+from tracelab.telemetry.tracing import error_type, mark_degraded, mark_fallback, note_cache, set_load_key, untraced
 
 _FRESH_UNTIL: Final = struct.Struct(">Q")  # milliseconds since the epoch, in front of every value
-_TIMEOUT_S: Final = 0.25
-_CONNECTIONS: Final = 100
-FAILURES: Final = (RedisError, OSError, TimeoutError)
+_LOAD_S: Final = 1.0  # a load is for everybody who waits for it, and has a deadline of its own
+FAILURES: Final = (RedisError, OSError, TimeoutError, Refused)
+_Answer = TypeVar("_Answer")
 
 
 class Result(StrEnum):
@@ -69,13 +74,15 @@ class Cache:
         self._redis = traced_redis(
             url,
             target=target,
-            socket_timeout=_TIMEOUT_S,
-            socket_connect_timeout=_TIMEOUT_S,
-            max_connections=_CONNECTIONS,
+            socket_timeout=REDIS.read_s,
+            socket_connect_timeout=REDIS.connect_s,
+            max_connections=REDIS.calls,
             retry=Retry(NoBackoff(), 0),  # somebody is waiting, and the source is the other way
         )
         self._target = target
-        self._breaker = Breaker(edge, failures=3, rest_s=0.5)
+        self._edge = edge
+        self._breaker = breaker.told(edge, REDIS.breaker)
+        self._bulkhead = Bulkhead(edge, calls=REDIS.calls, acquire_s=REDIS.acquire_s)
         self._flights: dict[str, _Flight] = {}
         self._is_shared = "single-flight" not in broken
         self._falls_back = "cache-fallback" not in broken
@@ -101,9 +108,7 @@ class Cache:
         await self._keep(key, body, {})
 
     async def _keep(self, key: str, body: bytes, also: Mapping[str, bytes]) -> None:
-        if not self._breaker.is_allowed():
-            return
-        try:
+        async def keep() -> None:
             with redis_span("SET", key, self._target):
                 if also:
                     async with self._redis.pipeline(transaction=False) as pipeline:
@@ -112,27 +117,24 @@ class Cache:
                         await pipeline.execute()
                 else:
                     await self._redis.set(key, _stamped(key, body), ex=CACHE_KEEP_S)
-        except FAILURES:
-            self._breaker.failed()
-            mark_degraded(self._target)
-        else:
-            self._breaker.succeeded()
+
+        with contextlib.suppress(*FAILURES):
+            await self._ask(keep)
 
     async def forget(self, keys: Iterable[str]) -> None:
         """Drop values, in one round trip; a load that is under way for one of them will not be kept."""
         wanted = list(keys)
         for key in wanted:
             self._outdate(key)
-        if not wanted or not self._breaker.is_allowed():
+        if not wanted:
             return
-        try:
+
+        async def forget() -> None:
             with redis_span("DEL", wanted[0], self._target):
                 await self._redis.delete(*wanted)
-        except FAILURES:
-            self._breaker.failed()
-            mark_degraded(self._target)
-        else:
-            self._breaker.succeeded()
+
+        with contextlib.suppress(*FAILURES):
+            await self._ask(forget)
 
     async def load(
         self,
@@ -144,20 +146,21 @@ class Cache:
         """Return the cached value, else what `source` gives, which is kept.
 
         Everybody who misses the same key while it is being loaded waits for that one load. When the
-        source raises one of `failures`, an old value serves (*stale*), if there is one.
+        source raises one of `failures`, or is too late, an old value serves (*stale*), if there is one.
         """
         reading = await self.read(key)
         if reading.result is Result.HIT and reading.body is not None:
             return reading.body
         if reading.result is Result.ERROR and not self._falls_back:
             raise Problem(503, "the cache does not answer; try again", retry_after_s=1)
+        too_bad: tuple[type[Exception], ...] = (*failures, Refused)
         try:
             loaded = await self._load_once(key, source, is_kept=reading.result is not Result.ERROR)
-        except failures as error:
+        except too_bad as error:
             if reading.body is None:
                 raise
             mark_degraded(_name(key))
-            mark_fallback("stale_cache", type(error).__name__)
+            mark_fallback("stale_cache", error_type(error))
             return reading.body
         if reading.result is Result.ERROR:
             mark_fallback("database", "cache unavailable")
@@ -175,12 +178,17 @@ class Cache:
             flight.task = asyncio.create_task(self._fill(key, source, flight, is_kept=is_kept))
             self._flights[key] = flight
             flight.task.add_done_callback(lambda task: self._land(key, task))
-        return await asyncio.shield(flight.task)
+        left_s = deadline.remaining_s()
+        try:
+            async with asyncio.timeout(None if math.isinf(left_s) else max(0.0, left_s)):
+                return await asyncio.shield(flight.task)
+        except TimeoutError:
+            raise refuse(key.partition(":")[0], DEADLINE_EXCEEDED) from None
 
     async def _fill(
         self, key: str, source: Callable[[], Awaitable[Loaded]], flight: _Flight | None, *, is_kept: bool
     ) -> Loaded:
-        with set_load_key(key_hash(key)):
+        with deadline.of_its_own(_LOAD_S), set_load_key(key_hash(key)):
             loaded = await source()
         # Where the read failed a write would too, and only make its caller wait once more.
         if is_kept and not loaded.degraded and not (flight is not None and flight.is_outdated):
@@ -198,20 +206,46 @@ class Cache:
             task.exception()  # whoever waited has it; nobody may be left to wait
 
     async def _read(self, key: str) -> Reading:
-        if not self._breaker.is_allowed():
-            mark_degraded(self._target)
-            return Reading(result=Result.ERROR)
-        try:
+        async def read() -> Reading:
             with redis_span("GET", key, self._target):
                 value = await self._redis.get(key)
                 reading = _unstamped(value if isinstance(value, bytes) else None)
-                note_cache(hit=reading.result is Result.HIT)
+                note_cache(hit=reading.result is Result.HIT, stale=reading.result is Result.STALE)
+                return reading
+
+        try:
+            return await self._ask(read)
         except FAILURES:
-            self._breaker.failed()
-            mark_degraded(self._target)
             return Reading(result=Result.ERROR)
-        self._breaker.succeeded()
-        return reading
+
+    async def _ask(self, make: Callable[[], Awaitable[_Answer]]) -> _Answer:
+        """Ask Redis once, under the policy; what it did not answer makes the request degraded."""
+        left_s = deadline.remaining_s()
+        try:
+            if left_s < deadline.LEAST_S:
+                deadline.demand(self._edge)
+            await self._bulkhead.enter()
+            try:
+                ticket = self._breaker.admit()
+                if ticket == breaker.NO:
+                    raise refuse(self._edge, CIRCUIT_OPEN)
+                began_s = monotonic()
+                try:
+                    if left_s < REDIS.read_s:
+                        async with asyncio.timeout(left_s):
+                            answer = await make()
+                    else:
+                        answer = await make()
+                except FAILURES:
+                    self._breaker.failed(ticket)
+                    raise
+                self._breaker.succeeded(ticket, monotonic() - began_s)
+                return answer
+            finally:
+                self._bulkhead.leave()
+        except FAILURES:
+            mark_degraded(self._target)
+            raise
 
 
 def _name(key: str) -> str:

@@ -73,7 +73,7 @@ class Tokens:
         if answer is not None and now_s < answer[0]:
             return answer[1]
         try:
-            reply = await self._auth.call("POST", VALIDATE, body={"token": token})
+            reply = await self._auth.call("POST", VALIDATE, body={"token": token}, is_idempotent=True)
         except EdgeUnavailable as error:
             person = self._locally(token, now_s)
             mark_degraded("auth")

@@ -4,6 +4,7 @@ import asyncio
 import logging
 from typing import BinaryIO, Final
 
+from tracelab.services.kit import deadline
 from tracelab.services.media.domain import Library, Medium, StoreUnavailable
 
 log = logging.getLogger(__name__)
@@ -36,8 +37,9 @@ class Workshop:
 
     async def _finish(self, medium: Medium, data: BinaryIO) -> None:
         try:
-            async with self._gate:
-                await self._library.finish(medium, data)
+            with deadline.of_its_own():  # the reply has gone out: nobody's deadline holds here
+                async with self._gate:
+                    await self._library.finish(medium, data)
         except StoreUnavailable as error:
             log.warning("variants are not made yet", extra={"media_id": medium.id, "error": str(error)})
         finally:

@@ -18,7 +18,9 @@ class FeedClient:
     async def forget(self, user_id: str) -> None:
         """Drop a person's cached timeline; raise `Unreachable`."""
         try:
-            reply = await self._edge.call("POST", _INVALIDATE, body={"user_ids": [user_id]}, timeout_s=_TIMEOUT_S)
+            reply = await self._edge.call(
+                "POST", _INVALIDATE, body={"user_ids": [user_id]}, timeout_s=_TIMEOUT_S, is_idempotent=True
+            )
         except EdgeUnavailable as error:
             raise Unreachable(error.reason) from error
         if reply.status != 204:

@@ -4,12 +4,12 @@ from collections.abc import Sequence
 from typing import Final
 
 from sqlalchemy import RowMapping, TextClause, text
-from sqlalchemy.exc import IntegrityError, InterfaceError, OperationalError
-from sqlalchemy.exc import TimeoutError as PoolTimeout
+from sqlalchemy.exc import IntegrityError
 from sqlalchemy.ext.asyncio import AsyncEngine
 
 from tracelab.clock import iso
 from tracelab.services.kit.cache import Cache, Loaded
+from tracelab.services.kit.database import FAILURES
 from tracelab.services.profile.domain import Change, Profile, ProfileMissing
 from tracelab.services.profile.schemas import Ids, ProfileOut
 
@@ -51,7 +51,6 @@ _FOLLOWING: Final = text(
 _FOLLOWERS: Final = text(
     "SELECT follower_id::text FROM follows WHERE followed_id = CAST(:user_id AS uuid) ORDER BY follower_id"
 )
-_SOURCE_FAILURES: Final = (OperationalError, InterfaceError, PoolTimeout)
 
 
 class SqlProfiles:
@@ -130,7 +129,7 @@ class CachedPeople:
         async def load() -> Loaded:
             return Loaded(body=_wire(await self._profiles.get(user_id)))
 
-        return await self._cache.load(f"profile:{user_id}", load, failures=_SOURCE_FAILURES)
+        return await self._cache.load(f"profile:{user_id}", load, failures=FAILURES)
 
     async def following(self, user_id: str) -> bytes:
         """Return the ids of those a person follows as they go over the wire."""
@@ -138,7 +137,7 @@ class CachedPeople:
         async def load() -> Loaded:
             return Loaded(body=_ids(await self._profiles.following(user_id)))
 
-        return await self._cache.load(_following(user_id), load, failures=_SOURCE_FAILURES)
+        return await self._cache.load(_following(user_id), load, failures=FAILURES)
 
     async def followers(self, user_id: str) -> bytes:
         """Return the ids of a person's followers as they go over the wire."""
@@ -146,7 +145,7 @@ class CachedPeople:
         async def load() -> Loaded:
             return Loaded(body=_ids(await self._profiles.followers(user_id)))
 
-        return await self._cache.load(_followers(user_id), load, failures=_SOURCE_FAILURES)
+        return await self._cache.load(_followers(user_id), load, failures=FAILURES)
 
     async def keep(self, profile: Profile) -> None:
         """Keep a profile as it is now."""
