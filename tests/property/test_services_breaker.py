@@ -170,7 +170,8 @@ def test_retries_never_exceed_a_tenth_of_the_successes_or_one_a_second(events: l
     """Within any 10 s, however calls and wishes to repeat them come."""
     now_s = 50.0
     budget = Budget(Policy(), now=lambda: now_s)
-    succeeded, retried = [], []
+    succeeded: list[float] = []
+    retried: list[float] = []
     for pause_s, is_retry in events:
         now_s += pause_s
         if not is_retry:
@@ -188,7 +189,8 @@ def test_retries_never_exceed_a_tenth_of_the_successes_or_one_a_second(events: l
 @given(st.lists(st.tuples(st.sampled_from([0.0, 0.3, 1.0, 2.5, 9.0, 30.0]), st.integers(0, 2)), max_size=200))
 def test_a_window_counts_what_its_slices_hold(events: list[tuple[float, int]]) -> None:
     """Its totals are those of a list that is counted anew each time."""
-    now_s, seen = 7.0, []
+    now_s = 7.0
+    seen: list[tuple[int, int]] = []
     window = Window(3, span_s=10.0)
     for pause_s, kind in events:
         now_s += pause_s

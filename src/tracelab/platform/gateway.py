@@ -3,6 +3,8 @@
 One location per public route template. A ``map`` names the template, so that the access log knows
 the operation also of requests that NGINX refuses before it enters a location (413). Every answer
 that the gateway makes itself is problem+json (RFC 9457) with the trace's id.
+
+Of some routes it keeps copies (`Limits.kept`), which serve only where their service does not answer.
 """
 
 import json
@@ -11,11 +13,22 @@ from dataclasses import dataclass
 from http import HTTPStatus
 from pathlib import Path
 
-from tracelab.conventions import HEADER_DEADLINE_MS, HEADER_SERVICE_TOKEN, TOKEN_COOKIE
+from tracelab.conventions import HEADER_DEADLINE_MS, HEADER_DEGRADED, HEADER_SERVICE_TOKEN, TOKEN_COOKIE
 from tracelab.errors import InfrastructureError, UsageError
 from tracelab.platform.topology import Component, Kind, Route, Topology
 
 HEALTH = "/health"
+SCRIPT_NAME = "copies.js"
+SCRIPT = """// The name of a copy: a token is a secret, and a cache's key stands in its files.
+import crypto from 'crypto';
+
+function name(r) {
+    const token = r.variables.tl_authorization || '';
+    return crypto.createHash('sha256').update(token).digest('hex') + r.variables.request_uri;
+}
+
+export default {name};
+"""
 PROBLEM_JSON = "application/problem+json"
 _SAFE = ("GET", "HEAD", "OPTIONS")
 _SPARE_MS = 50  # the gateway gives up this long before its caller would, so that the caller gets an answer
@@ -26,7 +39,9 @@ class Limits:
     """What the gateway lets through.
 
     `deadline_*_ms` is sent on as ``X-Tracelab-Deadline-Ms``; an upstream that says nothing for as
-    long is given up. `uploads` are the routes whose bodies are streamed and may be large.
+    long is given up. `uploads` are the routes whose bodies are streamed and may be large. `kept` are routes whose
+    last answer to each token is kept for `kept_s`; `shared` are those whose answers are the same for everybody, and
+    are kept for as long as their service says (``X-Accel-Expires``), and until there is no room.
     """
 
     requests_per_s: int = 50  # per client address
@@ -34,6 +49,11 @@ class Limits:
     body_bytes: int = 1 << 20
     upload_bytes: int = 110 << 20
     uploads: tuple[str, ...] = ("POST /api/media",)
+    kept: tuple[str, ...] = ("GET /api/timeline/{user_id}",)
+    kept_s: int = 3600
+    kept_mb: int = 128
+    shared: tuple[str, ...] = ("GET /media/{media_id}/{variant}",)
+    shared_mb: int = 256
     deadline_read_ms: int = 1000
     deadline_write_ms: int = 2000
     deadline_upload_ms: int = 30_000
@@ -66,6 +86,7 @@ _LOG_FIELDS = {
     "upstream_addr": "$upstream_addr",
     "upstream_header_time": "$upstream_header_time",
     "remote_addr": "$remote_addr",
+    "cache": "$upstream_cache_status",
     "bytes_in": "$request_length",
     "bytes_out": "$body_bytes_sent",
 }
@@ -97,12 +118,14 @@ def render(
     folder: Path,
     access_log: Path,
     run_as_root: bool,
+    modules: Sequence[str] = (),
     limits: Limits = LIMITS,
 ) -> str:
     """Return ``nginx.conf`` for a topology.
 
     `upstreams` maps each service to the addresses of its instances (``127.0.0.1:20001``), taken
-    from the gateway's edges; `folder` exists, and holds the pid file and all temporary files.
+    from the gateway's edges; `folder` exists, and holds the pid file, all temporary files, and `SCRIPT` under
+    `SCRIPT_NAME`. `modules` are loaded first: where NGINX was built without njs, that is one.
 
     Raises:
         UsageError: a service has no address, or two services serve one template.
@@ -114,6 +137,7 @@ def render(
         raise UsageError(f"the gateway was given no address of {', '.join(missing)}")
     templates = _templates(services)
     lines = [
+        *(f"load_module {module};" for module in modules),
         "user root root;" if run_as_root else "",
         "daemon off;",
         "worker_processes 1;",
@@ -124,7 +148,7 @@ def render(
         "http {",
         *(f"    {line}" for line in _http(folder, access_log, limits)),
         *(f"    {line}" for line in _maps(services, templates, limits)),
-        *(f"    {line}" for line in _upstreams(services, upstreams)),
+        *(f"    {line}" for line in _upstreams(services, upstreams, folder)),
         "    server {",
         *(f"        {line}" for line in _server(listen, limits)),
         *(f"        {line}" for line in _locations(services, templates, limits)),
@@ -149,8 +173,8 @@ def _templates(services: Sequence[Component]) -> dict[str, tuple[str, list[Route
     return dict(sorted(found.items(), key=lambda item: [s.startswith("{") for s in item[0].split("/")]))
 
 
-def _path(path: Path) -> str:
-    text = str(path)
+def _path(path: Path, *, prefix: str = "") -> str:
+    text = f"{prefix}{path}"
     bad = sorted({c for c in text if c in "\"'$\\" or not c.isprintable()})
     if bad:
         raise InfrastructureError(
@@ -166,6 +190,13 @@ def _http(folder: Path, access_log: Path, limits: Limits) -> Iterator[str]:
     fields = ",".join(f'"{key}":"{variable}"' for key, variable in _LOG_FIELDS.items())
     yield f"""log_format spans escape=json '{{"msec":$msec,"request_time":$request_time,{fields}}}';"""
     yield f"access_log {_path(access_log)} spans;"
+    for name, kept_mb, kept_s in (("kept", limits.kept_mb, limits.kept_s), ("shared", limits.shared_mb, 24 * 3600)):
+        yield (
+            f"proxy_cache_path {_path(folder / name)} levels=1:2 keys_zone={name}:4m max_size={kept_mb}m"
+            f" inactive={kept_s}s use_temp_path=off;"
+        )
+    yield f"js_import copies from {_path(folder / SCRIPT_NAME)};"
+    yield "js_set $tl_copy copies.name;"
     yield from (
         f"default_type {PROBLEM_JSON};",
         "server_tokens off;",
@@ -228,6 +259,7 @@ def _maps(
     cookie = f"$cookie_{TOKEN_COOKIE}"
     yield from _map(cookie, "tl_bearer", {'""': '""', "default": f'"Bearer {cookie}"'})
     yield from _map("$http_authorization", "tl_authorization", {'""': "$tl_bearer", "default": "$http_authorization"})
+    yield from _map("$tl_authorization", "tl_is_nobody", {'""': "1", "default": '""'})
     # Forgery from another site: the browser adds the cookie, but it cannot lie about the Origin.
     same_site = r'"~*^https?://(?<tl_site>\[[0-9a-f:]+\]|[^/:\s]+)(:\d+)? \k<tl_site>(:\d+)?$"'
     yield from _map("$http_origin $http_host", "tl_is_same_site", {same_site: "1", "default": "0"})
@@ -235,24 +267,30 @@ def _maps(
     unsafe = {'"~*:websocket$"': "1", f'"~^({"|".join(_SAFE)}):"': "0", "default": "1"}
     yield from _map("$request_method:$http_upgrade", "tl_is_unsafe", unsafe)
     yield from _map("$tl_is_by_cookie$tl_is_unsafe$tl_is_same_site", "tl_is_forged", {'"110"': "1", "default": "0"})
+    # What is larger than 10 MB is not kept: it would take the place of a thousand small ones.
+    yield from _map("$upstream_http_content_length", "tl_is_large", {'"~^[0-9]{8,}$"': "1", "default": '""'})
     yield from _map(
         "$http_upgrade:$arg_transport", "tl_is_polling", {'"~*^websocket:(websocket)?$"': "0", "default": "1"}
     )
 
 
-def _upstreams(services: Sequence[Component], upstreams: Mapping[str, Sequence[str]]) -> Iterator[str]:
+def _upstreams(services: Sequence[Component], upstreams: Mapping[str, Sequence[str]], folder: Path) -> Iterator[str]:
+    yield f"upstream nobody {{ server {_path(folder / 'nobody', prefix='unix:')}; }}"  # only a copy can answer for it
     for component in services:
         yield f"upstream {component.name} {{"
         for address in upstreams[component.name]:
             yield f"    server {address} max_fails=1 fail_timeout=1s;"
         yield "    keepalive 64;"
-        # Shorter than the services' own (5 s), so that no POST is sent into a connection that they close.
-        yield "    keepalive_timeout 4s;"
+        # Shorter than the services', also while they drain (4.5 s): no POST is sent into a connection that they close.
+        yield "    keepalive_timeout 2s;"
         yield "}"
 
 
-def _headers(*, upgrade: bool = False) -> Iterator[str]:
-    """Yield the header fields for upstreams; a location that sets one inherits none."""
+def _headers(*, upgrade: bool = False, conditions: Sequence[str] = ()) -> Iterator[str]:
+    """Yield the header fields for upstreams; a location that sets one inherits none.
+
+    `conditions` are passed on where NGINX, which keeps copies, would leave them out.
+    """
     sent = {
         "Host": "$http_host",
         "Connection": "upgrade" if upgrade else '""',
@@ -267,8 +305,13 @@ def _headers(*, upgrade: bool = False) -> Iterator[str]:
     }
     if upgrade:
         sent["Upgrade"] = "$http_upgrade"
+    sent |= {name: f"$http_{_variable(name)}" for name in conditions}
     for name, value in sent.items():
         yield f"proxy_set_header {name} {value};"
+
+
+def _variable(header: str) -> str:
+    return header.lower().replace("-", "_")
 
 
 def _problem(status: int, detail: str) -> str:
@@ -301,16 +344,43 @@ def _server(listen: int, limits: Limits) -> Iterator[str]:
         f"""location = {HEALTH} {{ access_log off; default_type application/json; return 200 '{{"status":"ok"}}'; }}""",
         f"location / {{ {_problem(404, _DETAILS[404])} }}",
     )
+    yield from _errors()
     for status in _EARLY:
-        yield f"error_page {status} /_gateway/{status};"
         yield f"location = /_gateway/{status} {{ internal; {_problem(status, _DETAILS[status])} }}"
-    yield "error_page 494 =431 /_gateway/431;"
     for status in sorted(set(_DETAILS) - set(_EARLY)):
         retry = f"add_header Retry-After {limits.retry_after_s} always; " if status in (429, 503) else ""
         yield f"location @{status} {{ {retry}{_problem(status, _DETAILS[status])} }}"
-        if status != HTTPStatus.SERVICE_UNAVAILABLE:
-            yield f"error_page {status} @{status};"
-    yield "error_page 502 503 504 =503 @503;"
+
+
+def _errors(*, instead: str = "") -> Iterator[str]:
+    """Yield who answers which error; `instead` is asked first where a service did not answer."""
+    for status in _EARLY:
+        yield f"error_page {status} /_gateway/{status};"
+    yield "error_page 494 =431 /_gateway/431;"
+    for status in sorted(set(_DETAILS) - set(_EARLY) - {HTTPStatus.SERVICE_UNAVAILABLE}):
+        yield f"error_page {status} @{status};"
+    yield "error_page 503 =503 @503;"
+    yield f"error_page 502 504 = {instead};" if instead else "error_page 502 504 =503 @503;"
+
+
+def _keeping(owner: str, cache: str, key: str) -> tuple[list[str], list[str]]:
+    """Return what a location adds to keep copies, and the location that serves them where `owner` is away."""
+    instead = f"@{cache}_{owner}"
+    keeping = [f"proxy_cache {cache};", f"proxy_cache_key {key};", *_errors(instead=instead)]
+    keeping += ["recursive_error_pages on;"]  # a copy that is not there is an error after the error
+    serving = [
+        f"location {instead} {{",
+        "    proxy_pass http://nobody;",
+        "    error_log /dev/null crit;",  # that nobody answers is no news
+        f"    proxy_cache {cache};",
+        f"    proxy_cache_key {key};",
+        "    proxy_cache_use_stale error;",
+        f"    add_header {HEADER_DEGRADED} {owner};",
+        "    recursive_error_pages on;",
+        "    error_page 502 504 =503 @503;",
+        "}",
+    ]
+    return keeping, serving
 
 
 def _locations(
@@ -327,7 +397,23 @@ def _locations(
             yield f"    proxy_send_timeout {limits.deadline_upload_ms}ms;"
         elif any(r.method not in _SAFE for r in routes):
             yield f"    proxy_read_timeout {limits.deadline_write_ms - _SPARE_MS}ms;"
+        serving: list[str] = []
+        if any(str(r) in limits.kept for r in routes):
+            keeping, serving = _keeping(owner, "kept", "$tl_copy")
+            yield from (f"    {line}" for line in (*keeping, *_headers(conditions=("If-None-Match",))))
+            yield "    proxy_cache_bypass 1;"  # never while the service answers
+            yield f"    proxy_cache_valid 200 {limits.kept_s}s;"
+            yield "    proxy_ignore_headers Cache-Control Expires Set-Cookie Vary X-Accel-Expires;"
+            yield f"    proxy_no_cache $tl_is_nobody $upstream_http_{_variable(HEADER_DEGRADED)};"
+        elif any(str(r) in limits.shared for r in routes):
+            keeping, serving = _keeping(owner, "shared", "$uri")
+            yield from (f"    {line}" for line in (*keeping, *_headers(conditions=("Range", "If-Range"))))
+            yield "    proxy_cache_revalidate on;"
+            yield "    proxy_cache_bypass $http_range;"  # not the whole of it for a piece
+            yield "    proxy_no_cache $http_range $tl_is_large;"
+            yield "    proxy_ignore_headers Cache-Control Expires;"
         yield "}"
+        yield from serving
     for component in services:
         if component.websocket:
             yield f"location ^~ {component.websocket} {{"

@@ -27,6 +27,8 @@ from tracelab.telemetry import statsd
 
 router = APIRouter()
 _FOR_EVER: Final = "public, max-age=31536000, immutable"
+# The gateway may keep it, and asks each time whether it is still there (the date has passed): it may be deleted.
+_GATEWAY_ASKS: Final = {"X-Accel-Expires": "@1"}
 _FORM_BYTES: Final = 64 * 1024  # what a form has beside its file
 _FORM: Final = {
     "requestBody": {
@@ -75,6 +77,7 @@ async def serve(media_id: UUID, variant: str, request: Request, library: Library
         "Cache-Control": _FOR_EVER,
         "Accept-Ranges": "bytes",
         "X-Content-Type-Options": "nosniff",
+        **_GATEWAY_ASKS,
     }
     if validator in (request.headers.get("if-none-match") or ""):
         await library.medium(str(media_id))  # what is gone is not "not modified"
