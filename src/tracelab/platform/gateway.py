@@ -19,15 +19,22 @@ from tracelab.platform.topology import Component, Kind, Route, Topology
 
 HEALTH = "/health"
 SCRIPT_NAME = "copies.js"
-SCRIPT = """// The name of a copy: a token is a secret, and a cache's key stands in its files.
+SCRIPT = """// Copies of answers: under which name, and when a new one is made.
 import crypto from 'crypto';
 
+// A token is a secret, and a cache writes its keys to disk: so a hash of the whole of it.
 function name(r) {
     const token = r.variables.tl_authorization || '';
     return crypto.createHash('sha256').update(token).digest('hex') + r.variables.request_uri;
 }
 
-export default {name};
+// To write a file for each answer would cost more than the answer: a copy that is a few seconds old will do.
+function zone(r) {
+    const token = r.variables.tl_authorization;
+    return token && ngx.shared.copied.add(token + r.variables.request_uri, '1') ? 'kept' : 'off';
+}
+
+export default {name, zone};
 """
 PROBLEM_JSON = "application/problem+json"
 _SAFE = ("GET", "HEAD", "OPTIONS")
@@ -39,9 +46,11 @@ class Limits:
     """What the gateway lets through.
 
     `deadline_*_ms` is sent on as ``X-Tracelab-Deadline-Ms``; an upstream that says nothing for as
-    long is given up. `uploads` are the routes whose bodies are streamed and may be large. `kept` are routes whose
-    last answer to each token is kept for `kept_s`; `shared` are those whose answers are the same for everybody, and
-    are kept for as long as their service says (``X-Accel-Expires``), and until there is no room.
+    long is given up. `uploads` are the routes whose bodies are streamed and may be large.
+
+    `kept` are routes whose answer to each token is kept for `kept_s`, and replaced every `kept_every_s`. `shared`
+    are those whose answers are the same for everybody: they are kept until there is no room, if their service
+    lets them (``X-Accel-Expires``), and it is asked each time whether they still hold.
     """
 
     requests_per_s: int = 50  # per client address
@@ -51,6 +60,7 @@ class Limits:
     uploads: tuple[str, ...] = ("POST /api/media",)
     kept: tuple[str, ...] = ("GET /api/timeline/{user_id}",)
     kept_s: int = 3600
+    kept_every_s: int = 15
     kept_mb: int = 128
     shared: tuple[str, ...] = ("GET /media/{media_id}/{variant}",)
     shared_mb: int = 256
@@ -196,7 +206,9 @@ def _http(folder: Path, access_log: Path, limits: Limits) -> Iterator[str]:
             f" inactive={kept_s}s use_temp_path=off;"
         )
     yield f"js_import copies from {_path(folder / SCRIPT_NAME)};"
+    yield f"js_shared_dict_zone zone=copied:4m timeout={limits.kept_every_s}s evict;"
     yield "js_set $tl_copy copies.name;"
+    yield "js_set $tl_zone copies.zone;"
     yield from (
         f"default_type {PROBLEM_JSON};",
         "server_tokens off;",
@@ -259,7 +271,6 @@ def _maps(
     cookie = f"$cookie_{TOKEN_COOKIE}"
     yield from _map(cookie, "tl_bearer", {'""': '""', "default": f'"Bearer {cookie}"'})
     yield from _map("$http_authorization", "tl_authorization", {'""': "$tl_bearer", "default": "$http_authorization"})
-    yield from _map("$tl_authorization", "tl_is_nobody", {'""': "1", "default": '""'})
     # Forgery from another site: the browser adds the cookie, but it cannot lie about the Origin.
     same_site = r'"~*^https?://(?<tl_site>\[[0-9a-f:]+\]|[^/:\s]+)(:\d+)? \k<tl_site>(:\d+)?$"'
     yield from _map("$http_origin $http_host", "tl_is_same_site", {same_site: "1", "default": "0"})
@@ -363,10 +374,13 @@ def _errors(*, instead: str = "") -> Iterator[str]:
     yield f"error_page 502 504 = {instead};" if instead else "error_page 502 504 =503 @503;"
 
 
-def _keeping(owner: str, cache: str, key: str) -> tuple[list[str], list[str]]:
-    """Return what a location adds to keep copies, and the location that serves them where `owner` is away."""
+def _keeping(owner: str, cache: str, key: str, zone: str = "") -> tuple[list[str], list[str]]:
+    """Return what a location adds to keep copies, and the location that serves them where `owner` is away.
+
+    A `zone` that says ``off`` now and then keeps no copy then.
+    """
     instead = f"@{cache}_{owner}"
-    keeping = [f"proxy_cache {cache};", f"proxy_cache_key {key};", *_errors(instead=instead)]
+    keeping = [f"proxy_cache {zone or cache};", f"proxy_cache_key {key};", *_errors(instead=instead)]
     keeping += ["recursive_error_pages on;"]  # a copy that is not there is an error after the error
     serving = [
         f"location {instead} {{",
@@ -399,12 +413,12 @@ def _locations(
             yield f"    proxy_read_timeout {limits.deadline_write_ms - _SPARE_MS}ms;"
         serving: list[str] = []
         if any(str(r) in limits.kept for r in routes):
-            keeping, serving = _keeping(owner, "kept", "$tl_copy")
+            keeping, serving = _keeping(owner, "kept", "$tl_copy", "$tl_zone")
             yield from (f"    {line}" for line in (*keeping, *_headers(conditions=("If-None-Match",))))
             yield "    proxy_cache_bypass 1;"  # never while the service answers
             yield f"    proxy_cache_valid 200 {limits.kept_s}s;"
             yield "    proxy_ignore_headers Cache-Control Expires Set-Cookie Vary X-Accel-Expires;"
-            yield f"    proxy_no_cache $tl_is_nobody $upstream_http_{_variable(HEADER_DEGRADED)};"
+            yield f"    proxy_no_cache $upstream_http_{_variable(HEADER_DEGRADED)};"
         elif any(str(r) in limits.shared for r in routes):
             keeping, serving = _keeping(owner, "shared", "$uri")
             yield from (f"    {line}" for line in (*keeping, *_headers(conditions=("Range", "If-Range"))))

@@ -202,6 +202,7 @@ class Planner:
             health="/health/ready",
             env=lambda: self._wiring.service_environment(component, instance),
             asks_to_end=signal.SIGINT,
+            is_listening=False,
         )
 
     def _fork(
@@ -214,6 +215,7 @@ class Planner:
         health: str,
         env: Callable[[], Mapping[str, str]] = dict,
         asks_to_end: signal.Signals = signal.SIGTERM,
+        is_listening: bool = True,
         datagrams: str | None = None,
     ) -> Recipe:
         return Fork(
@@ -223,6 +225,7 @@ class Planner:
             env=env,
             health=health,
             asks_to_end=asks_to_end,
+            is_listening=is_listening,
             datagrams=datagrams,
             log=self._site.log(component.name),
             ports=self._wiring.ports,

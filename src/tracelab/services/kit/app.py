@@ -20,6 +20,7 @@ from tracelab.telemetry.tracing import untraced
 log = logging.getLogger(__name__)
 _RETRY_S: Final = 0.2
 _CHECK_S: Final = 1.0
+_QUIET_S: Final = 3.0
 
 
 class Store(Protocol):
@@ -71,6 +72,9 @@ def build(parts: Parts) -> tuple[FastAPI, ASGIApp]:
         preparing = asyncio.create_task(readiness.prepare())
         try:
             async with parts.lifespan():
+                # Nobody is sent to an instance that has nothing to serve from: it listens once its stores are there,
+                # or after a while, so that it can be asked what it waits for.
+                await asyncio.wait([preparing], timeout=_QUIET_S)
                 yield
         finally:
             preparing.cancel()
