@@ -25,6 +25,12 @@ SERVER_ADDRESS: Final = "server.address"
 SERVER_PORT: Final = "server.port"
 CLIENT_ADDRESS: Final = "client.address"
 ERROR_TYPE: Final = "error.type"
+HTTP_REQUEST_SIZE: Final = "http.request.body.size"  # of uploads
+FILE_SIZE: Final = "file.size"
+RPC_SYSTEM: Final = "rpc.system"  # aws-api: the object store
+RPC_METHOD: Final = "rpc.method"  # PutObject
+S3_BUCKET: Final = "aws.s3.bucket"
+S3_KEY: Final = "aws.s3.key"
 DB_SYSTEM: Final = "db.system.name"  # postgresql, redis
 DB_OPERATION: Final = "db.operation.name"  # SELECT, GET
 DB_COLLECTION: Final = "db.collection.name"  # posts
@@ -49,6 +55,8 @@ TIME_ROUNDED: Final = "tracelab.time.rounded"
 UPSTREAM_COMPONENT: Final = "tracelab.upstream.component"  # on the gateway's spans: which component was asked
 UPSTREAM_ADDRESS: Final = "tracelab.upstream.address"  # its instances, in the order in which they were tried
 UPSTREAM_STATUS: Final = "tracelab.upstream.status"  # and what each of them answered
+MEDIA_TYPE: Final = "tracelab.media.type"  # sniffed
+MEDIA_VARIANT: Final = "tracelab.media.variant"  # string[]: what a job makes
 FAULT_TARGET: Final = "tracelab.fault.target"
 FAULT_KIND: Final = "tracelab.fault.kind"
 
@@ -74,6 +82,9 @@ HEADER_DEADLINE_MS: Final = "X-Tracelab-Deadline-Ms"
 HEADER_DEGRADED: Final = "X-Tracelab-Degraded"
 HEADER_SERVICE_TOKEN: Final = "X-Tracelab-Service-Token"
 TOKEN_COOKIE: Final = "tracelab_token"
+REFRESH_COOKIE: Final = "tracelab_refresh"
+FLOW_COOKIE: Final = "tracelab_flow"  # a login by a provider that is under way
+OAUTH_CLIENT: Final = "tracelab"  # what the identity provider knows us as
 
 # --- caches (platform contract, section 3) -------------------------------------------------------
 CACHES: Final = ("profile", "following", "followers", "post", "timeline")

@@ -44,8 +44,9 @@ class ServiceSettings:
 
     ``otlp_http`` takes spans and logs, ``collector`` the heartbeats that account for them: the same, unless
     a collector that is not ours stands between. ``edges`` maps an edge's target (``feed-db``, ``profile``) to
-    the URLs of its instances. ``broken`` names behaviours that a test switched off; it is empty in every real
-    platform.
+    the URLs of its instances. ``origins`` are those of the gateway as browsers know it, the usual one first;
+    ``idp`` is the identity provider's URL for browsers, ``oauth_secret`` what auth and it know each other by.
+    ``broken`` names behaviours that a test switched off; it is empty in every real platform.
     """
 
     service: str
@@ -60,6 +61,13 @@ class ServiceSettings:
     statsd: str | None
     telemetry: str
     bcrypt_cost: int
+    key_period_s: float
+    origins: tuple[str, ...]
+    idp: str
+    oauth_secret: str
+    ffmpeg: str | None
+    scratch: Path | None
+    media_quota_bytes: int
     broken: frozenset[str]
 
 
@@ -94,6 +102,13 @@ def service(environ: Mapping[str, str] | None = None) -> ServiceSettings:
         statsd=env.get("TRACELAB_STATSD") or None,
         telemetry=env.get("TRACELAB_TELEMETRY", "sdk"),
         bcrypt_cost=int(env.get("TRACELAB_BCRYPT_COST", "10")),
+        key_period_s=float(env.get("TRACELAB_KEY_PERIOD_S", "86400")),
+        origins=tuple(o for o in env.get("TRACELAB_ORIGINS", "").split(",") if o),
+        idp=env.get("TRACELAB_IDP", ""),
+        oauth_secret=env.get("TRACELAB_OAUTH_SECRET", ""),
+        scratch=Path(env["TRACELAB_SCRATCH"]) if env.get("TRACELAB_SCRATCH") else None,
+        ffmpeg=env.get("TRACELAB_FFMPEG_BIN") or None,
+        media_quota_bytes=int(env.get("TRACELAB_MEDIA_QUOTA_MB", "1024")) << 20,
         broken=frozenset(w for w in env.get("TRACELAB_TEST_BREAK", "").split(",") if w),
     )
 
@@ -104,6 +119,12 @@ def edge_variable(target: str) -> str:
 
 
 def passed_to_services() -> dict[str, str]:
-    """Return the variables of this process that a runtime hands on to every service (test switches, bcrypt cost)."""
-    names = ("TRACELAB_TEST_BREAK", "TRACELAB_BCRYPT_COST")
+    """Return the variables of this process that a runtime hands on to every service: test switches, costs, limits."""
+    names = (
+        "TRACELAB_TEST_BREAK",
+        "TRACELAB_BCRYPT_COST",
+        "TRACELAB_KEY_PERIOD_S",
+        "TRACELAB_FFMPEG_BIN",
+        "TRACELAB_MEDIA_QUOTA_MB",
+    )
     return {name: os.environ[name] for name in names if os.environ.get(name)}

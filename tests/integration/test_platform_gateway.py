@@ -141,13 +141,9 @@ async def world(tmp_path: Path) -> AsyncIterator[World]:
                 await release.wait()
             said = request.headers.get("X-Test-Say", "")
             headers = {}
-            if name == "media":
-                headers = {"X-Accel-Expires": "@1", "ETag": f'"{said or "pixels"}"', "Accept-Ranges": "bytes"}
             if "X-Test-Degraded" in request.headers:
                 headers["X-Tracelab-Degraded"] = request.headers["X-Test-Degraded"]
             status = int(request.headers.get("X-Test-Status", "200"))
-            if headers and request.headers.get("If-None-Match") == headers.get("ETag") and status == 200:
-                return web.Response(status=304, headers=headers)
             return web.json_response({"service": name, "said": said}, status=status, headers=headers)
 
         return serve
@@ -596,22 +592,3 @@ async def test_a_feed_that_swallows_is_stood_in_for_within_a_second(world: World
     assert time.monotonic() - begun >= 0.9
     span = await until(lambda: next((s for s in world.read() if "tracelab.degraded" in s.attributes), None))
     assert span.attributes["tracelab.fallback.reason"] == "timeout"
-
-
-async def test_what_it_has_of_media_serves_where_media_is_away(world: World) -> None:
-    """Each time media is asked whether it is still there; a piece, and what is gone, are not taken from a copy."""
-    first = await world.ask("GET", "/media/1/thumb", headers={"X-Test-Say": "pixels"})
-    again = await world.ask("GET", "/media/1/thumb")
-    assert (again.status, again.body) == (200, first.body)
-    assert [s.headers.get("If-None-Match") for s in world.seen] == [None, '"pixels"']
-    await world.ask("GET", "/media/1/original", headers={"Range": "bytes=0-3"})
-    assert world.seen[-1].headers["Range"] == "bytes=0-3"
-    await world.ask("GET", "/media/2/thumb", headers={"X-Test-Say": "gone"})
-    assert (await world.ask("GET", "/media/2/thumb", headers={"X-Test-Status": "404"})).status == 404
-    await world.stop("media")
-    answer = await world.ask("GET", "/media/1/thumb")
-    assert (answer.status, answer.body, answer.headers["X-Tracelab-Degraded"]) == (200, first.body, "media")
-    part = await world.ask("GET", "/media/1/thumb", headers={"Range": "bytes=0-3"})
-    assert (part.status, part.body) == (206, first.body[:4])
-    assert (await world.ask("GET", "/media/1/original")).status == 503
-    assert (await world.ask("GET", "/api/media/1")).status == 503

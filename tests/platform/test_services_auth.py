@@ -33,6 +33,10 @@ pytestmark = pytest.mark.platform
 PUBLIC = {
     "POST /api/auth/register",
     "POST /api/auth/login",
+    "POST /api/auth/refresh",  # by a token of its own
+    "GET /api/auth/google",
+    "GET /api/auth/github",
+    "GET /api/auth/{provider}/callback",
     "POST /api/validate/token",
     "GET /.well-known/jwks.json",
     "GET /media/{media_id}/{variant}",

@@ -30,7 +30,7 @@ def routes(component: Component) -> set[tuple[str, str]]:
     return {(method.upper(), path) for path, methods in served.app.openapi()["paths"].items() for method in methods}
 
 
-@pytest.mark.parametrize("component", SOCIAL.of_kind(Kind.SERVICE), ids=lambda c: c.name)
+@pytest.mark.parametrize("component", SOCIAL.of_kind(Kind.SERVICE, Kind.IDENTITY_PROVIDER), ids=lambda c: c.name)
 def test_declared_routes_are_the_services_own(component: Component) -> None:
     """Nothing is declared that is not served, and nothing served that is not declared; health is not in an OpenAPI."""
     declared = {(route.method, route.template) for route in component.routes if "/health/" not in route.template}

@@ -10,7 +10,7 @@ import pytest
 
 from tracelab.errors import InfrastructureError
 from tracelab.platform.social import SOCIAL, social
-from tracelab.platform.topology import Protocol
+from tracelab.platform.topology import Kind, Protocol
 from tracelab.runtimes.embedded import job, lock, plan, program, wiring
 from tracelab.runtimes.embedded.logs import last_lines, rotate_by_copy, rotate_by_rename
 from tracelab.runtimes.embedded.ports import Ports
@@ -153,6 +153,12 @@ def test_every_edge_of_a_service_has_one_url_per_instance() -> None:
         assert store[0].endswith(f"@127.0.0.1:{ports['object-store#1']}/media")
         again = wires.service_environment(feed, "feed#1")
         assert environment["TRACELAB_BOOT"] != again["TRACELAB_BOOT"]
-        assert set(wires.upstreams("gateway")) == {c.name for c in SOCIAL.components if c.app}
+        assert set(wires.upstreams("gateway")) == {c.name for c in SOCIAL.of_kind(Kind.SERVICE)}
+        knowing = [
+            c.name
+            for c in topology.components
+            if c.app and "TRACELAB_OAUTH_SECRET" in wires.service_environment(c, f"{c.name}#1")
+        ]
+        assert knowing == ["auth", "idp"]  # nobody else shares the secret between them
     finally:
         ports.close()

@@ -44,7 +44,7 @@ _BAGGAGE: Final = frozenset((BAGGAGE_RUN, BAGGAGE_SCENARIO, BAGGAGE_PHASE))
 _METHODS: Final = frozenset(("GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS", "TRACE", "CONNECT"))
 _SWITCHING_PROTOCOLS: Final = 101
 _SERVER_ERROR: Final = 500
-_COPY: Final = frozenset(("HIT", "STALE"))  # only copies that stand in for a service are served without asking it
+_COPY: Final = frozenset(("HIT", "STALE"))  # and where that says degraded, it stood in for its service
 _REASON: Final = {"502": "refused", "504": "timeout"}
 # NGINX's worker opens the new file a moment after its master has made it.
 _LINGER_S: Final = 5.0
@@ -205,8 +205,8 @@ def _span(line: Mapping[str, Any], resource: Mapping[str, str]) -> Span | None:
         attributes[UPSTREAM_COMPONENT] = line["component"]
         attributes[UPSTREAM_ADDRESS] = ", ".join(addresses)
         attributes[UPSTREAM_STATUS] = ", ".join(statuses[: len(addresses)])
-    if line.get("cache") in _COPY:
-        attributes[DEGRADED] = [line["component"]]
+    if line.get("cache") in _COPY and line["degraded"]:
+        attributes[DEGRADED] = line["degraded"].split(",")
         attributes[FALLBACK_SOURCE] = "gateway_copy"
         attributes[FALLBACK_REASON] = _REASON.get(statuses[0] if statuses else "", "unavailable")
     is_error = status >= _SERVER_ERROR

@@ -2,9 +2,11 @@
 
 import importlib
 import json
+import re
 import shutil
 import time
 import urllib.error
+import urllib.parse
 import urllib.request
 import uuid
 from pathlib import Path
@@ -86,8 +88,8 @@ def down(platform: Platform, on_event: OnEvent, *, keep_data: bool = False) -> N
 def smoke_test(platform: Platform, topology: Topology) -> list[str]:
     """Use every edge once, and return those (but to telemetry) that produced no span.
 
-    Two people register, follow, post with an image, read and write; then the barrier; then the
-    spans are asked which edges they crossed.
+    Two people register, follow, post with an image, read and write, a third comes by a provider; then
+    the barrier; then the spans are asked which edges they crossed.
     """
     _Walk(platform.gateway).everything()
     CollectorClient(platform.collector).flush()
@@ -126,6 +128,7 @@ class _Walk:
         self._call("GET", f"/api/users/{bob}", ann_token)
         self._send(ann_token, bob)
         self._call("GET", "/api/conversations", ann_token)
+        self._come_by_google()
 
     def _register(self) -> tuple[str, str]:
         name = f"smoke-{uuid.uuid4().hex[:12]}"
@@ -168,6 +171,31 @@ class _Walk:
             raise InfrastructureError(
                 f"smoke test: message:send answered {reply!r}, expected a message", hint="tracelab logs messaging"
             )
+
+    def _come_by_google(self) -> None:
+        """Log in as a browser does: away to the provider, consent there, and back."""
+        browser = urllib.request.build_opener(urllib.request.HTTPCookieProcessor())
+        name = f"smoke-{uuid.uuid4().hex[:12]}"
+        try:
+            with browser.open(f"{self._gateway}/api/auth/google", timeout=10) as page:
+                found = re.search(r'name="request" value="([^"]+)"', page.read().decode())
+                consent = urllib.parse.urljoin(page.url, "/consent")
+            if found is None:
+                raise InfrastructureError(
+                    f"smoke test: {consent} shows no form, expected a page that asks for consent",
+                    hint="tracelab logs idp",
+                )
+            form = {"request": found[1], "decision": "allow", "email": f"{name}@example.org", "name": "Smoke"}
+            with browser.open(consent, urllib.parse.urlencode(form).encode(), timeout=10) as reply:
+                reply.read()
+        except urllib.error.HTTPError as refused:
+            said = refused.read().decode(errors="replace")[:300]
+            raise InfrastructureError(
+                f"smoke test: a login by google ended at {refused.url} with {refused.code}, expected 200: {said}",
+                hint="tracelab logs auth; tracelab logs idp",
+            ) from None
+        except OSError as cause:
+            raise InfrastructureError(f"smoke test: a login by google failed: {cause}", hint="tracelab up") from cause
 
     def _call(
         self, method: str, path: str, token: str | None, body: dict[str, object] | None = None

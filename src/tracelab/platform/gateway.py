@@ -4,7 +4,7 @@ One location per public route template. A ``map`` names the template, so that th
 the operation also of requests that NGINX refuses before it enters a location (413). Every answer
 that the gateway makes itself is problem+json (RFC 9457) with the trace's id.
 
-Of some routes it keeps copies (`Limits.kept`), which serve only where their service does not answer.
+Of some routes it keeps copies, which serve where their service does not answer.
 """
 
 import json
@@ -37,7 +37,11 @@ function zone(r) {
 export default {name, zone};
 """
 PROBLEM_JSON = "application/problem+json"
+# What never changes under its URL; the gateway keeps copies, asks again whether they still exist, and serves
+# them on while nobody answers that. A whole file only: a range of one goes to the service.
+_COPIED = "/media/{media_id}/{variant}"
 _SAFE = ("GET", "HEAD", "OPTIONS")
+_DEGRADED = HEADER_DEGRADED.lower().replace("-", "_")
 _SPARE_MS = 50  # the gateway gives up this long before its caller would, so that the caller gets an answer
 
 
@@ -46,29 +50,29 @@ class Limits:
     """What the gateway lets through.
 
     `deadline_*_ms` is sent on as ``X-Tracelab-Deadline-Ms``; an upstream that says nothing for as
-    long is given up. `uploads` are the routes whose bodies are streamed and may be large.
-
-    `kept` are routes whose answer to each token is kept for `kept_s`, and replaced every `kept_every_s`. `shared`
-    are those whose answers are the same for everybody: they are kept until there is no room, if their service
-    lets them (``X-Accel-Expires``), and it is asked each time whether they still hold.
+    long is given up. `uploads` are the routes whose bodies are streamed and may be large;
+    `changing` those that change something although their method says that they do not. `kept` are routes whose
+    answer to each token is kept for `kept_s`, replaced every `kept_every_s`, and serves where nobody else answers.
     """
 
     requests_per_s: int = 50  # per client address
     burst: int = 100
+    writes_per_min: int = 60  # per token, for services that have no Redis to count in
     body_bytes: int = 1 << 20
     upload_bytes: int = 110 << 20
     uploads: tuple[str, ...] = ("POST /api/media",)
+    changing: tuple[str, ...] = ("GET /api/auth/{provider}/callback",)
     kept: tuple[str, ...] = ("GET /api/timeline/{user_id}",)
     kept_s: int = 3600
     kept_every_s: int = 15
-    kept_mb: int = 128
-    shared: tuple[str, ...] = ("GET /media/{media_id}/{variant}",)
-    shared_mb: int = 256
+    kept_megabytes: int = 128
     deadline_read_ms: int = 1000
     deadline_write_ms: int = 2000
     deadline_upload_ms: int = 30_000
     connect_ms: int = 250
     retry_after_s: int = 1
+    copies_megabytes: int = 256
+    copies_fresh_s: int = 1  # so long after its removal a medium may still be seen
 
 
 LIMITS = Limits()
@@ -97,6 +101,7 @@ _LOG_FIELDS = {
     "upstream_header_time": "$upstream_header_time",
     "remote_addr": "$remote_addr",
     "cache": "$upstream_cache_status",
+    "degraded": f"$sent_http_{_DEGRADED}",
     "bytes_in": "$request_length",
     "bytes_out": "$body_bytes_sent",
 }
@@ -111,7 +116,7 @@ _DETAILS = {
     411: "The request needs a Content-Length.",
     413: "The body is larger than this route takes.",
     414: "The path is too long.",
-    429: "Too many requests from this address.",
+    429: "Too many requests from this address, or too many changes by this person.",
     431: "The header fields are too large.",
     500: "The gateway failed.",
     503: "No instance of $tl_component answered in time.",
@@ -146,6 +151,7 @@ def render(
     if missing:
         raise UsageError(f"the gateway was given no address of {', '.join(missing)}")
     templates = _templates(services)
+    counted = [c.name for c in services if not _has_cache(topology, c)]
     lines = [
         *(f"load_module {module};" for module in modules),
         "user root root;" if run_as_root else "",
@@ -157,15 +163,19 @@ def render(
         "events { worker_connections 3072; }",
         "http {",
         *(f"    {line}" for line in _http(folder, access_log, limits)),
-        *(f"    {line}" for line in _maps(services, templates, limits)),
+        *(f"    {line}" for line in _maps(services, templates, counted, limits)),
         *(f"    {line}" for line in _upstreams(services, upstreams, folder)),
         "    server {",
         *(f"        {line}" for line in _server(listen, limits)),
-        *(f"        {line}" for line in _locations(services, templates, limits)),
+        *(f"        {line}" for line in _locations(services, templates, counted, limits)),
         "    }",
         "}",
     ]
     return "\n".join(line for line in lines if line) + "\n"
+
+
+def _has_cache(topology: Topology, component: Component) -> bool:
+    return any(topology.component(e.target).kind is Kind.CACHE for e in topology.edges_from(component.name))
 
 
 def _templates(services: Sequence[Component]) -> dict[str, tuple[str, list[Route]]]:
@@ -200,11 +210,10 @@ def _http(folder: Path, access_log: Path, limits: Limits) -> Iterator[str]:
     fields = ",".join(f'"{key}":"{variable}"' for key, variable in _LOG_FIELDS.items())
     yield f"""log_format spans escape=json '{{"msec":$msec,"request_time":$request_time,{fields}}}';"""
     yield f"access_log {_path(access_log)} spans;"
-    for name, kept_mb, kept_s in (("kept", limits.kept_mb, limits.kept_s), ("shared", limits.shared_mb, 24 * 3600)):
-        yield (
-            f"proxy_cache_path {_path(folder / name)} levels=1:2 keys_zone={name}:4m max_size={kept_mb}m"
-            f" inactive={kept_s}s use_temp_path=off;"
-        )
+    yield (
+        f"proxy_cache_path {_path(folder / 'kept')} levels=1:2 keys_zone=kept:4m"
+        f" max_size={limits.kept_megabytes}m inactive={limits.kept_s}s use_temp_path=off;"
+    )
     yield f"js_import copies from {_path(folder / SCRIPT_NAME)};"
     yield f"js_shared_dict_zone zone=copied:4m timeout={limits.kept_every_s}s evict;"
     yield "js_set $tl_copy copies.name;"
@@ -224,10 +233,18 @@ def _http(folder: Path, access_log: Path, limits: Limits) -> Iterator[str]:
         "set_real_ip_from 127.0.0.0/8;",
         "real_ip_header X-Forwarded-For;",
         f"limit_req_zone $binary_remote_addr zone=addresses:10m rate={limits.requests_per_s}r/s;",
-        f"limit_req zone=addresses burst={limits.burst} nodelay;",
+        _by_address(limits),
+        # Keys are whole tokens, so that nothing here needs to read one; whoever sends none has none.
+        f"limit_req_zone $tl_writer zone=writers:10m rate={limits.writes_per_min}r/m;",
         "limit_req_status 429;",
         "limit_req_log_level info;",
     )
+    kept = f"keys_zone=copies:2m inactive=60m max_size={limits.copies_megabytes}m use_temp_path=off"
+    yield f"proxy_cache_path {_path(folder / 'copies')} levels=1 {kept};"
+
+
+def _by_address(limits: Limits) -> str:
+    return f"limit_req zone=addresses burst={limits.burst} nodelay;"
 
 
 def _map(source: str, target: str, entries: Mapping[str, str]) -> Iterator[str]:
@@ -238,7 +255,10 @@ def _map(source: str, target: str, entries: Mapping[str, str]) -> Iterator[str]:
 
 
 def _maps(
-    services: Sequence[Component], templates: Mapping[str, tuple[str, list[Route]]], limits: Limits
+    services: Sequence[Component],
+    templates: Mapping[str, tuple[str, list[Route]]],
+    counted: Sequence[str],
+    limits: Limits,
 ) -> Iterator[str]:
     def traced(name: str, part: str, otherwise: str) -> Iterator[str]:
         pattern = _TRACEPARENT.format(name=name)
@@ -263,6 +283,7 @@ def _maps(
     yield from _map("$uri", "tl_route", {**routes, "default": '""'})
     yield from _map("$tl_route", "tl_component", {**owners, "default": '""'})
     deadlines = {f'"{name}"': str(limits.deadline_upload_ms) for name in limits.uploads}
+    deadlines |= {f'"{name}"': str(limits.deadline_write_ms) for name in limits.changing}
     deadlines[f'"~^({"|".join(_SAFE)}) "'] = str(limits.deadline_read_ms)
     yield from _map(
         "$request_method $tl_route", "tl_deadline_ms", {**deadlines, "default": str(limits.deadline_write_ms)}
@@ -271,6 +292,8 @@ def _maps(
     cookie = f"$cookie_{TOKEN_COOKIE}"
     yield from _map(cookie, "tl_bearer", {'""': '""', "default": f'"Bearer {cookie}"'})
     yield from _map("$http_authorization", "tl_authorization", {'""': "$tl_bearer", "default": "$http_authorization"})
+    writes = {f'"~^(?!{"|".join(_SAFE)})[A-Z]+ {name}$"': "$tl_authorization" for name in counted}
+    yield from _map("$request_method $tl_component", "tl_writer", {**writes, "default": '""'})
     # Forgery from another site: the browser adds the cookie, but it cannot lie about the Origin.
     same_site = r'"~*^https?://(?<tl_site>\[[0-9a-f:]+\]|[^/:\s]+)(:\d+)? \k<tl_site>(:\d+)?$"'
     yield from _map("$http_origin $http_host", "tl_is_same_site", {same_site: "1", "default": "0"})
@@ -278,8 +301,7 @@ def _maps(
     unsafe = {'"~*:websocket$"': "1", f'"~^({"|".join(_SAFE)}):"': "0", "default": "1"}
     yield from _map("$request_method:$http_upgrade", "tl_is_unsafe", unsafe)
     yield from _map("$tl_is_by_cookie$tl_is_unsafe$tl_is_same_site", "tl_is_forged", {'"110"': "1", "default": "0"})
-    # What is larger than 10 MB is not kept: it would take the place of a thousand small ones.
-    yield from _map("$upstream_http_content_length", "tl_is_large", {'"~^[0-9]{8,}$"': "1", "default": '""'})
+    yield from _map("$upstream_cache_status", "tl_stale", {"STALE": "media", "default": '""'})
     yield from _map(
         "$http_upgrade:$arg_transport", "tl_is_polling", {'"~*^websocket:(websocket)?$"': "0", "default": "1"}
     )
@@ -297,11 +319,8 @@ def _upstreams(services: Sequence[Component], upstreams: Mapping[str, Sequence[s
         yield "}"
 
 
-def _headers(*, upgrade: bool = False, conditions: Sequence[str] = ()) -> Iterator[str]:
-    """Yield the header fields for upstreams; a location that sets one inherits none.
-
-    `conditions` are passed on where NGINX, which keeps copies, would leave them out.
-    """
+def _headers(*, upgrade: bool = False) -> Iterator[str]:
+    """Yield the header fields for upstreams; a location that sets one inherits none."""
     sent = {
         "Host": "$http_host",
         "Connection": "upgrade" if upgrade else '""',
@@ -316,13 +335,8 @@ def _headers(*, upgrade: bool = False, conditions: Sequence[str] = ()) -> Iterat
     }
     if upgrade:
         sent["Upgrade"] = "$http_upgrade"
-    sent |= {name: f"$http_{_variable(name)}" for name in conditions}
     for name, value in sent.items():
         yield f"proxy_set_header {name} {value};"
-
-
-def _variable(header: str) -> str:
-    return header.lower().replace("-", "_")
 
 
 def _problem(status: int, detail: str) -> str:
@@ -374,21 +388,27 @@ def _errors(*, instead: str = "") -> Iterator[str]:
     yield f"error_page 502 504 = {instead};" if instead else "error_page 502 504 =503 @503;"
 
 
-def _keeping(owner: str, cache: str, key: str, zone: str = "") -> tuple[list[str], list[str]]:
-    """Return what a location adds to keep copies, and the location that serves them where `owner` is away.
-
-    A `zone` that says ``off`` now and then keeps no copy then.
-    """
-    instead = f"@{cache}_{owner}"
-    keeping = [f"proxy_cache {zone or cache};", f"proxy_cache_key {key};", *_errors(instead=instead)]
-    keeping += ["recursive_error_pages on;"]  # a copy that is not there is an error after the error
+def _kept(owner: str, limits: Limits) -> tuple[list[str], list[str]]:
+    """Return what a location adds to keep copies, and the location that serves them where `owner` is away."""
+    name = ["proxy_cache_key $tl_copy;"]
+    keeping = [
+        "proxy_cache $tl_zone;",
+        *name,
+        "proxy_cache_bypass 1;",  # never while the service answers
+        f"proxy_cache_valid 200 {limits.kept_s}s;",
+        "proxy_ignore_headers Cache-Control Expires Set-Cookie Vary X-Accel-Expires;",
+        f"proxy_no_cache $upstream_http_{_DEGRADED};",
+        *_headers(),
+        "proxy_set_header If-None-Match $http_if_none_match;",  # a cache would leave it out
+        *_errors(instead=f"@copy_{owner}"),
+        "recursive_error_pages on;",  # a copy that is not there is an error after the error
+    ]
     serving = [
-        f"location {instead} {{",
+        f"location @copy_{owner} {{",
         "    proxy_pass http://nobody;",
         "    error_log /dev/null crit;",  # that nobody answers is no news
-        f"    proxy_cache {cache};",
-        f"    proxy_cache_key {key};",
-        "    proxy_cache_use_stale error;",
+        "    proxy_cache kept;",
+        *(f"    {line}" for line in name),
         f"    add_header {HEADER_DEGRADED} {owner};",
         "    recursive_error_pages on;",
         "    error_page 502 504 =503 @503;",
@@ -398,7 +418,10 @@ def _keeping(owner: str, cache: str, key: str, zone: str = "") -> tuple[list[str
 
 
 def _locations(
-    services: Sequence[Component], templates: Mapping[str, tuple[str, list[Route]]], limits: Limits
+    services: Sequence[Component],
+    templates: Mapping[str, tuple[str, list[Route]]],
+    counted: Sequence[str],
+    limits: Limits,
 ) -> Iterator[str]:
     for template, (owner, routes) in templates.items():
         match = f"= {template}" if "{" not in template else f'~ "{routes[0].pattern}"'
@@ -409,23 +432,17 @@ def _locations(
             yield "    proxy_request_buffering off;"
             yield f"    proxy_read_timeout {limits.deadline_upload_ms - _SPARE_MS}ms;"
             yield f"    proxy_send_timeout {limits.deadline_upload_ms}ms;"
-        elif any(r.method not in _SAFE for r in routes):
+        elif template == _COPIED:
+            yield from (f"    {line}" for line in _copies(limits))
+        elif any(r.method not in _SAFE or str(r) in limits.changing for r in routes):
             yield f"    proxy_read_timeout {limits.deadline_write_ms - _SPARE_MS}ms;"
         serving: list[str] = []
         if any(str(r) in limits.kept for r in routes):
-            keeping, serving = _keeping(owner, "kept", "$tl_copy", "$tl_zone")
-            yield from (f"    {line}" for line in (*keeping, *_headers(conditions=("If-None-Match",))))
-            yield "    proxy_cache_bypass 1;"  # never while the service answers
-            yield f"    proxy_cache_valid 200 {limits.kept_s}s;"
-            yield "    proxy_ignore_headers Cache-Control Expires Set-Cookie Vary X-Accel-Expires;"
-            yield f"    proxy_no_cache $upstream_http_{_variable(HEADER_DEGRADED)};"
-        elif any(str(r) in limits.shared for r in routes):
-            keeping, serving = _keeping(owner, "shared", "$uri")
-            yield from (f"    {line}" for line in (*keeping, *_headers(conditions=("Range", "If-Range"))))
-            yield "    proxy_cache_revalidate on;"
-            yield "    proxy_cache_bypass $http_range;"  # not the whole of it for a piece
-            yield "    proxy_no_cache $http_range $tl_is_large;"
-            yield "    proxy_ignore_headers Cache-Control Expires;"
+            keeping, serving = _kept(owner, limits)
+            yield from (f"    {line}" for line in keeping)
+        if owner in counted:
+            yield f"    {_by_address(limits)}"
+            yield f"    limit_req zone=writers burst={limits.writes_per_min} nodelay;"
         yield "}"
         yield from serving
     for component in services:
@@ -437,3 +454,20 @@ def _locations(
             yield "    proxy_read_timeout 90s;"  # Socket.IO pings every 25 s
             yield "    proxy_send_timeout 90s;"
             yield "}"
+
+
+def _copies(limits: Limits) -> Iterator[str]:
+    yield from (
+        "proxy_cache copies;",
+        "proxy_cache_key $uri;",
+        "proxy_ignore_headers Cache-Control Expires;",  # those are the browser's
+        f"proxy_cache_valid 200 404 {limits.copies_fresh_s}s;",  # 404: what was removed is not stale, but gone
+        "proxy_cache_revalidate on;",
+        "proxy_cache_use_stale error timeout http_500 http_503;",
+        "proxy_cache_bypass $http_range;",
+        "proxy_no_cache $http_range;",
+        f"add_header {HEADER_DEGRADED} $tl_stale always;",
+    )
+    # A cache asks for whole files without conditions of the client's, unless it is told to pass them on.
+    yield from _headers()
+    yield from ("proxy_set_header Range $http_range;", "proxy_set_header If-Range $http_if_range;")

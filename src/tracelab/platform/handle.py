@@ -27,7 +27,7 @@ class ComponentState:
 class Platform:
     """What is running now.
 
-    `urls` has ``gateway``, ``otlp_http``, ``otlp_grpc``, ``metrics``; a URL that does not exist yet is
+    `urls` has ``gateway``, ``idp``, ``otlp_http``, ``otlp_grpc``, ``metrics``; a URL that does not exist yet is
     absent. `collector` is the base URL of the collector's own API. `control` is the supervisor's
     loopback address; `control_token` and `service_token` are secrets and never shown.
     """

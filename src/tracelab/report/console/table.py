@@ -34,12 +34,17 @@ class StatusTable:
                 yield Text.assemble((f"  {name:<14}", "dim"), str(url))
         yield Text("")
         wide = max([9, *(len(str(c["name"])) for c in components)])
-        room = max(8, options.max_width - (wide + 2 + 14 + 10 + 7 + 10 + 10 + 2))
-        heading = f"{'component':<{wide}}  {'kind':<14}{'state':<10}{'port':>7}{'restarts':>10}{'memory':>10}  pids"
+        kinds = max([14, *(len(str(c["kind"])) + 2 for c in components)])
+        room = max(8, options.max_width - (wide + 2 + kinds + 10 + 7 + 10 + 10 + 2))
+        heading = (
+            f"{'component':<{wide}}  {'kind':<{kinds}}{'state':<10}{'port':>7}{'restarts':>10}{'memory':>10}  pids"
+        )
         yield Text(heading, style="dim", no_wrap=True)
         for component in components:
             line = Text(no_wrap=True, overflow="crop")
-            line.append(f"{component['name']:<{wide}}  ", style="bold").append(f"{component['kind']:<14}", style="dim")
+            line.append(f"{component['name']:<{wide}}  ", style="bold").append(
+                f"{component['kind']:<{kinds}}", style="dim"
+            )
             state = str(component["state"])
             line.append(f"{state:<10}", style=_STATE.get(state, ""))
             line.append(f"{component.get('port') or signs.dot:>7}")

@@ -93,6 +93,7 @@ class Planner:
             Kind.COLLECTOR: self._collector,
             Kind.OBJECT_STORE: self._object_store,
             Kind.SERVICE: self._service,
+            Kind.IDENTITY_PROVIDER: self._service,
         }
         if self._wiring.topology.of_kind(Kind.DATABASE):
             makers[Kind.DATABASE] = self._database_maker()
@@ -200,7 +201,10 @@ class Planner:
             _SERVICE_ENTRY,
             lambda: {"app": component.app},
             health="/health/ready",
-            env=lambda: self._wiring.service_environment(component, instance),
+            env=lambda: {
+                **self._wiring.service_environment(component, instance),
+                "TRACELAB_SCRATCH": str(self._site.folder / "scratch" / instance.replace("#", "-")),
+            },
             asks_to_end=signal.SIGINT,
             is_listening=False,
         )

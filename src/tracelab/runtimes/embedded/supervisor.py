@@ -186,6 +186,8 @@ class Supervisor:
         gateway = f"http://{wires.address(gateways[0].instance_ids[0])}" if gateways else ""
         if gateway:
             urls["gateway"] = gateway
+        if wires.idp:
+            urls["idp"] = wires.idp
         collector = wires.collector
         if collector:
             urls["otlp_http"] = collector
@@ -342,7 +344,7 @@ class Supervisor:
             task.cancel()
         if tasks:
             await asyncio.wait(tasks, timeout=_GRACE_S)
-        front = [m for m in self._members if m.kind in (Kind.GATEWAY, Kind.SERVICE)]
+        front = [m for m in self._members if m.kind in (Kind.GATEWAY, Kind.SERVICE, Kind.IDENTITY_PROVIDER)]
         for group in (front, [m for m in self._members if m not in front]):
             ends = [asyncio.create_task(m.end(grace_s=_GRACE_S)) for m in group]
             if ends:

@@ -25,6 +25,7 @@ class Secrets:
     superuser: str
     access_key: str
     secret_key: str
+    oauth: str
     stores: dict[str, str]
 
 
@@ -37,6 +38,7 @@ def make_secrets(topology: Topology) -> Secrets:
         superuser=secrets.token_hex(24),
         access_key=secrets.token_hex(10),
         secret_key=secrets.token_hex(20),
+        oauth=secrets.token_hex(24),
         stores={c.name: secrets.token_hex(16) for c in stores},
     )
 
@@ -95,6 +97,18 @@ class Wiring:
         return f"http://{self.address(found[0].instance_ids[0])}" if found else None
 
     @property
+    def idp(self) -> str:
+        """Return the identity provider's URL for browsers; empty where the topology has none."""
+        found = self.topology.of_kind(Kind.IDENTITY_PROVIDER)
+        return f"http://{self.address(found[0].instance_ids[0])}" if found else ""
+
+    @property
+    def origins(self) -> tuple[str, ...]:
+        """Return the origins under which browsers may reach the gateway."""
+        ports = [self.ports[c.instance_ids[0]] for c in self.topology.of_kind(Kind.GATEWAY)]
+        return tuple(f"http://{host}:{port}" for port in ports for host in (HOST, "localhost"))
+
+    @property
     def statsd(self) -> str | None:
         """Return where StatsD datagrams go, where the topology has a collector."""
         return f"{HOST}:{self.ports['collector/statsd']}" if self.collector else None
@@ -120,4 +134,16 @@ class Wiring:
             "TRACELAB_OTLP_HTTP": self.collector or "",
             "TRACELAB_STATSD": self.statsd or "",
             "TRACELAB_TELEMETRY": self.telemetry,
+            **self._oauth(component),
+        }
+
+    def _oauth(self, component: Component) -> dict[str, str]:
+        """Return what the identity provider and those who ask it must agree on."""
+        providers = {c.name for c in self.topology.of_kind(Kind.IDENTITY_PROVIDER)}
+        if not providers & {component.name, *(e.target for e in self.topology.edges_from(component.name))}:
+            return {}
+        return {
+            "TRACELAB_IDP": self.idp,
+            "TRACELAB_ORIGINS": ",".join(self.origins),
+            "TRACELAB_OAUTH_SECRET": self.secrets.oauth,
         }

@@ -16,6 +16,7 @@ from tracelab.services.kit.app import Parts, build
 from tracelab.services.kit.cache import Cache
 from tracelab.services.kit.database import Database
 from tracelab.services.kit.edge import Edge
+from tracelab.services.kit.limit import Limits
 from tracelab.services.kit.viewer import Tokens
 from tracelab.settings import ServiceSettings
 
@@ -64,7 +65,12 @@ def create_app(settings: ServiceSettings) -> ASGIApp:
             required={"feed-db": database},
             optional={"feed-redis": cache},
             translations={PostMissing: 404},
-            state={"tokens": tokens, "reader": Reader(feed, cached), "publisher": publisher},
+            state={
+                "tokens": tokens,
+                "reader": Reader(feed, cached),
+                "publisher": publisher,
+                "writes": Limits(cache),
+            },
         )
     )
     return served

@@ -85,10 +85,11 @@ def build(parts: Parts) -> tuple[FastAPI, ASGIApp]:
     for name, value in parts.state.items():
         setattr(app.state, name, value)
     for router in parts.routers:
-        app.include_router(router)
+        app.include_router(router, responses=problem.problems(429))  # by address at the gateway, or as too many changes
     app.include_router(_health(readiness))
+    app.add_middleware(Deadlines)
     problem.install(app, parts.translations)
-    return app, ServerSpans(Deadlines(app), service=parts.settings.service)
+    return app, ServerSpans(app, service=parts.settings.service)
 
 
 class _Readiness:

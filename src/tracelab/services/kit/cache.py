@@ -4,11 +4,11 @@ import asyncio
 import contextlib
 import math
 import struct
-from collections.abc import Awaitable, Callable, Iterable, Mapping
+from collections.abc import Awaitable, Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from enum import StrEnum
 from time import monotonic, time
-from typing import Final, TypeVar
+from typing import Any, Final, TypeVar
 
 from redis.asyncio.retry import Retry
 from redis.backoff import NoBackoff
@@ -121,20 +121,38 @@ class Cache:
         with contextlib.suppress(*FAILURES):
             await self._ask(keep)
 
-    async def forget(self, keys: Iterable[str]) -> None:
-        """Drop values, in one round trip; a load that is under way for one of them will not be kept."""
+    async def forget(self, keys: Iterable[str]) -> bool:
+        """Drop values, in one round trip; a load that is under way for one of them will not be kept.
+
+        False where Redis is away: what it kept is still there.
+        """
         wanted = list(keys)
         for key in wanted:
             self._outdate(key)
         if not wanted:
-            return
+            return True
 
         async def forget() -> None:
             with redis_span("DEL", wanted[0], self._target):
                 await self._redis.delete(*wanted)
 
-        with contextlib.suppress(*FAILURES):
+        try:
             await self._ask(forget)
+        except FAILURES:
+            return False
+        return True
+
+    async def run(self, script: str, keys: Sequence[str], arguments: Sequence[int | str]) -> Any:
+        """Run a Lua script in one round trip; None where Redis is away."""
+
+        async def run() -> Any:
+            with redis_span("EVAL", keys[0], self._target):
+                return await self._redis.eval(script, len(keys), *keys, *arguments)
+
+        try:
+            return await self._ask(run)
+        except FAILURES:
+            return None
 
     async def load(
         self,

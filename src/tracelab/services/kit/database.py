@@ -51,14 +51,16 @@ FAILURES: Final = (OperationalError, InterfaceError, PoolTimeout)
 class Database:
     """The engine of one edge. It connects when it is first used, and again after the server was away.
 
-    `edge` reads ``feed->feed-db``. Every exchange with the server has at most `policy.read_s`, and what is left of
-    the request's deadline; a connection that took longer is closed. A connection that the server has closed
-    meanwhile is not given out: its socket says so, without asking over the network.
+    `edge` reads ``feed->feed-db``; where nobody is the source (a tool, a test) it is the target. Every exchange with
+    the server has at most `policy.read_s`, and what is left of the request's deadline; a connection that took longer
+    is closed. A connection that the server has closed meanwhile is not given out: its socket says so, without asking
+    over the network.
     """
 
-    def __init__(self, url: str, *, target: str, edge: str, migrations: Path, policy: Policy = POSTGRESQL) -> None:
+    def __init__(self, url: str, *, target: str, edge: str = "", migrations: Path, policy: Policy = POSTGRESQL) -> None:
         self._url = make_url(url).set(drivername="postgresql+psycopg")
         self._migrations = migrations
+        edge = edge or target
         circuit = breaker.told(edge, policy.breaker)
         self.engine: AsyncEngine = create_async_engine(
             self._url,

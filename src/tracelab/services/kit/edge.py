@@ -7,6 +7,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from time import monotonic
 from typing import Any, Final
+from urllib.parse import urlencode
 
 import aiohttp
 import stamina
@@ -96,6 +97,7 @@ class _Request:
     template: str
     path: str
     query: Mapping[str, str] | None
+    headers: Mapping[str, str]
     data: bytes | None
     timeout_s: float
     is_repeatable: bool
@@ -104,10 +106,10 @@ class _Request:
 
 
 class Edge:
-    """Calls one other service."""
+    """Calls one other service. Without a `service_token` it is somebody else's, who is told no secret of ours."""
 
     def __init__(
-        self, source: str, target: str, urls: Sequence[str], *, service_token: str, policy: Policy = policy.HTTP
+        self, source: str, target: str, urls: Sequence[str], *, service_token: str = "", policy: Policy = policy.HTTP
     ) -> None:
         self._name = f"{source}->{target}"
         self._target = target
@@ -134,10 +136,14 @@ class Edge:
         path: str | None = None,
         query: Mapping[str, str] | None = None,
         body: Any = None,
+        form: Mapping[str, str] | None = None,
+        headers: Mapping[str, str] | None = None,
         timeout_s: float | None = None,
         is_idempotent: bool | None = None,
     ) -> Reply:
         """Call the endpoint `template`; `path` is the filled template, if it has fields.
+
+        `body` is sent as JSON, `form` as a form's fields.
 
         An instance that refuses the connection, or cannot be reached, is passed over for the next at once: nothing
         was sent. What was sent is repeated only where the call `is_idempotent` (None: where its method is).
@@ -145,12 +151,16 @@ class Edge:
         Raises:
             EdgeUnavailable: nobody answered in time, or with 5xx, or the policy did not let the call happen.
         """
+        if not self._instances:
+            raise EdgeUnavailable(self._name, "no URL is known")
+        sent, data = self._packed(headers, body, form)
         request = _Request(
             method=method,
             template=template,
             path=path or template,
             query=query,
-            data=None if body is None else json.dumps(body).encode(),
+            headers=sent,
+            data=data,
             timeout_s=min(timeout_s or self._policy.read_s, self._policy.read_s),
             is_repeatable=method in _IDEMPOTENT if is_idempotent is None else is_idempotent,
         )
@@ -161,6 +171,18 @@ class Edge:
             raise EdgeUnavailable(self._name, error.error_type) from error
         except _Failed as error:
             raise EdgeUnavailable(self._name, error.reason) from error
+
+    def _packed(
+        self, headers: Mapping[str, str] | None, body: Any, form: Mapping[str, str] | None
+    ) -> tuple[Mapping[str, str], bytes | None]:
+        sent = dict(headers or {})
+        if self._service_token:
+            sent[HEADER_SERVICE_TOKEN] = self._service_token
+        if body is not None:
+            return {**sent, "Content-Type": "application/json"}, json.dumps(body).encode()
+        if form is not None:
+            return {**sent, "Content-Type": "application/x-www-form-urlencoded"}, urlencode(form).encode()
+        return sent, None
 
     async def _repeated(self, request: _Request) -> Reply:
         if not request.is_repeatable:
@@ -244,9 +266,7 @@ class Edge:
         return iter(sorted(turned, key=lambda instance: instance.rests_until_s > now_s))
 
     async def _attempt(self, request: _Request, instance: _Instance) -> Reply:
-        headers = {HEADER_SERVICE_TOKEN: self._service_token}
-        if request.data is not None:
-            headers["Content-Type"] = "application/json"
+        headers = dict(request.headers)
         attributes: dict[str, Any] = {
             HTTP_METHOD: request.method,
             HTTP_ROUTE: request.template,

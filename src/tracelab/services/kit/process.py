@@ -22,6 +22,7 @@ from tracelab.telemetry.logs import configure_logging
 _FINISH_S: Final = 5
 _DRAIN_S: Final = 4.5  # longer than the gateway (2 s) and our own clients keep an idle connection
 _POLL_S: Final = 0.05
+FRAME_BYTES: Final = 64 * 1024  # the longest message on a socket; a longer one closes it before it is read whole
 _KEEP_ALIVE_S: Final = 75  # longer than any client of ours keeps an idle connection
 
 
@@ -56,6 +57,7 @@ def main(options: Mapping[str, Any], sockets: Mapping[str, socket.socket]) -> No
             loop="uvloop",
             http="httptools",
             ws="websockets-sansio",
+            ws_max_size=FRAME_BYTES,
             ws_per_message_deflate=False,  # small messages: compressing them costs more than it saves
             access_log=False,
             log_config=None,

@@ -10,6 +10,7 @@ from tracelab.services.kit.app import Parts, build
 from tracelab.services.kit.cache import Cache
 from tracelab.services.kit.database import Database
 from tracelab.services.kit.edge import Edge
+from tracelab.services.kit.limit import Limits
 from tracelab.services.kit.viewer import Tokens
 from tracelab.services.profile.clients import FeedClient
 from tracelab.services.profile.domain import FollowsSelf, People, ProfileMissing
@@ -63,6 +64,7 @@ def create_app(settings: ServiceSettings) -> ASGIApp:
                 "tokens": tokens,
                 "people": People(profiles=profiles, copies=copies, timelines=FeedClient(feed)),
                 "copies": copies,
+                "writes": Limits(cache),
             },
         )
     )
