@@ -2,6 +2,7 @@
 
 import itertools
 import json
+import math
 import random
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
@@ -99,7 +100,6 @@ class _Request:
     query: Mapping[str, str] | None
     headers: Mapping[str, str]
     data: bytes | None
-    timeout_s: float
     is_repeatable: bool
     attempts: int = 0
     retries: int = 0
@@ -146,7 +146,8 @@ class Edge:
         `body` is sent as JSON, `form` as a form's fields.
 
         An instance that refuses the connection, or cannot be reached, is passed over for the next at once: nothing
-        was sent. What was sent is repeated only where the call `is_idempotent` (None: where its method is).
+        was sent. What was sent is repeated only where the call `is_idempotent` (None: where its method is). `timeout_s`
+        is for all attempts together: who has a fallback leaves time for it.
 
         Raises:
             EdgeUnavailable: nobody answered in time, or with 5xx, or the policy did not let the call happen.
@@ -161,11 +162,11 @@ class Edge:
             query=query,
             headers=sent,
             data=data,
-            timeout_s=min(timeout_s or self._policy.read_s, self._policy.read_s),
             is_repeatable=method in _IDEMPOTENT if is_idempotent is None else is_idempotent,
         )
         try:
-            return await self._repeated(request)
+            with deadline.within(math.inf if timeout_s is None else timeout_s):
+                return await self._repeated(request)
         except Refused as error:
             self._count("rejected")
             raise EdgeUnavailable(self._name, error.error_type) from error
@@ -280,8 +281,7 @@ class Edge:
             inject(headers)
             headers.update(deadline.header())
             timeout = aiohttp.ClientTimeout(
-                total=deadline.at_most(request.timeout_s),
-                sock_connect=min(self._policy.connect_s, request.timeout_s),
+                total=deadline.at_most(self._policy.read_s), sock_connect=self._policy.connect_s
             )
             async with self._client().request(
                 request.method,
