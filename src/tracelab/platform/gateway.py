@@ -42,6 +42,7 @@ PROBLEM_JSON = "application/problem+json"
 _COPIED = "/media/{media_id}/{variant}"
 _SAFE = ("GET", "HEAD", "OPTIONS")
 _DEGRADED = HEADER_DEGRADED.lower().replace("-", "_")
+_LOOPBACK = "127.0.0.1"
 _SPARE_MS = 50  # the gateway gives up this long before its caller would, so that the caller gets an answer
 
 
@@ -134,13 +135,18 @@ def render(
     access_log: Path,
     run_as_root: bool,
     modules: Sequence[str] = (),
+    script: Path | None = None,
+    address: str = _LOOPBACK,
+    trusted: Sequence[str] = (),
     limits: Limits = LIMITS,
 ) -> str:
     """Return ``nginx.conf`` for a topology.
 
     `upstreams` maps each service to the addresses of its instances (``127.0.0.1:20001``), taken
-    from the gateway's edges; `folder` exists, and holds the pid file, all temporary files, and `SCRIPT` under
-    `SCRIPT_NAME`. `modules` are loaded first: where NGINX was built without njs, that is one.
+    from the gateway's edges; `folder` exists, and holds the pid file and all temporary files; `SCRIPT` stands there
+    under `SCRIPT_NAME`, or where `script` says. `modules` are loaded first: where NGINX was built without njs, that is
+    one. It listens at `address`:`listen`. Beside loopback, who comes from one of the `trusted` addresses is believed
+    where it says that a request comes from (a container engine's proxy, through which all phones come).
 
     Raises:
         UsageError: a service has no address, or two services serve one template.
@@ -162,11 +168,11 @@ def render(
         "error_log stderr warn;",
         "events { worker_connections 3072; }",
         "http {",
-        *(f"    {line}" for line in _http(folder, access_log, limits)),
+        *(f"    {line}" for line in _http(folder, access_log, script or folder / SCRIPT_NAME, trusted, limits)),
         *(f"    {line}" for line in _maps(services, templates, counted, limits)),
         *(f"    {line}" for line in _upstreams(services, upstreams, folder)),
         "    server {",
-        *(f"        {line}" for line in _server(listen, limits)),
+        *(f"        {line}" for line in _server(f"{address}:{listen}", limits)),
         *(f"        {line}" for line in _locations(services, templates, counted, limits)),
         "    }",
         "}",
@@ -204,7 +210,7 @@ def _path(path: Path, *, prefix: str = "") -> str:
     return f'"{text}"'
 
 
-def _http(folder: Path, access_log: Path, limits: Limits) -> Iterator[str]:
+def _http(folder: Path, access_log: Path, script: Path, trusted: Sequence[str], limits: Limits) -> Iterator[str]:
     for kind in ("client_body", "proxy", "fastcgi", "uwsgi", "scgi"):
         yield f"{kind}_temp_path {_path(folder / kind)};"
     fields = ",".join(f'"{key}":"{variable}"' for key, variable in _LOG_FIELDS.items())
@@ -214,7 +220,7 @@ def _http(folder: Path, access_log: Path, limits: Limits) -> Iterator[str]:
         f"proxy_cache_path {_path(folder / 'kept')} levels=1:2 keys_zone=kept:4m"
         f" max_size={limits.kept_megabytes}m inactive={limits.kept_s}s use_temp_path=off;"
     )
-    yield f"js_import copies from {_path(folder / SCRIPT_NAME)};"
+    yield f"js_import copies from {_path(script)};"
     yield f"js_shared_dict_zone zone=copied:4m timeout={limits.kept_every_s}s evict;"
     yield "js_set $tl_copy copies.name;"
     yield "js_set $tl_zone copies.zone;"
@@ -229,8 +235,8 @@ def _http(folder: Path, access_log: Path, limits: Limits) -> Iterator[str]:
         f"client_max_body_size {limits.body_bytes};",
         "map_hash_bucket_size 256;",
         "map_hash_max_size 4096;",
-        # Simulated phones share this machine: their own address is believed from loopback only.
-        "set_real_ip_from 127.0.0.0/8;",
+        # Simulated phones share this machine: their own address is believed from here only.
+        *(f"set_real_ip_from {network};" for network in ("127.0.0.0/8", *trusted)),
         "real_ip_header X-Forwarded-For;",
         f"limit_req_zone $binary_remote_addr zone=addresses:10m rate={limits.requests_per_s}r/s;",
         _by_address(limits),
@@ -352,8 +358,8 @@ def _problem(status: int, detail: str) -> str:
     return f"return {status} '{body}';"
 
 
-def _server(listen: int, limits: Limits) -> Iterator[str]:
-    yield f"listen 127.0.0.1:{listen};"
+def _server(listen: str, limits: Limits) -> Iterator[str]:
+    yield f"listen {listen};"
     yield from _headers()
     yield from (
         "proxy_http_version 1.1;",

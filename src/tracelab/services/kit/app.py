@@ -89,6 +89,7 @@ def build(parts: Parts) -> tuple[FastAPI, ASGIApp]:
     app.include_router(_health(readiness))
     app.add_middleware(Deadlines)
     problem.install(app, parts.translations)
+    problem.document_refusals(app)
     return app, ServerSpans(app, service=parts.settings.service)
 
 

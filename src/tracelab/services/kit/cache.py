@@ -99,7 +99,7 @@ class Cache:
     async def read(self, key: str) -> Reading:
         """Read one key; an absent Redis is a `Result.ERROR`, and makes the request degraded."""
         reading = await self._read(key)
-        statsd.current().count(METRIC_CACHE_READS, cache=_name(key), result=reading.result.value)
+        self._count(key, reading.result)
         return reading
 
     async def write(self, key: str, body: bytes) -> None:
@@ -166,7 +166,9 @@ class Cache:
         Everybody who misses the same key while it is being loaded waits for that one load. When the
         source raises one of `failures`, or is too late, an old value serves (*stale*), if there is one.
         """
-        reading = await self.read(key)
+        reading = await self._read(key)
+        if reading.result is not Result.STALE:
+            self._count(key, reading.result)
         if reading.result is Result.HIT and reading.body is not None:
             return reading.body
         if reading.result is Result.ERROR and not self._falls_back:
@@ -177,9 +179,12 @@ class Cache:
         except too_bad as error:
             if reading.body is None:
                 raise
+            self._count(key, Result.STALE)
             mark_degraded(_name(key))
             mark_fallback("stale_cache", error_type(error))
             return reading.body
+        if reading.result is Result.STALE:
+            self._count(key, Result.MISS)  # what is no longer fresh is a miss, unless it had to serve
         if reading.result is Result.ERROR:
             mark_fallback("database", "cache unavailable")
         mark_degraded(*loaded.degraded)
@@ -212,6 +217,9 @@ class Cache:
         if is_kept and not loaded.degraded and not (flight is not None and flight.is_outdated):
             await self._keep(key, loaded.body, loaded.also)
         return loaded
+
+    def _count(self, key: str, result: Result) -> None:
+        statsd.current().count(METRIC_CACHE_READS, cache=_name(key), result=result.value)
 
     def _outdate(self, key: str) -> None:
         flight = self._flights.get(key)
