@@ -179,6 +179,27 @@ def test_json_leaves_stdout_to_the_document(command: CommandLine) -> None:
     assert command.run("down", "--all", "--json").document() == {"schema": "tracelab/1", "stopped": []}
 
 
+@pytest.mark.parametrize(
+    "words",
+    [
+        ("scenario", "timelin"),
+        ("gate", "--max-time", "10s"),
+        ("chaos", "kill", "redi"),
+        ("check", "--run", "nope"),
+        ("scenario", "--help"),
+    ],
+    ids=" ".join,
+)
+def test_what_is_mistyped_is_answered_without_the_heavy_libraries(
+    command: CommandLine, words: tuple[str, ...]
+) -> None:
+    """They take longer to import than everything else together, and only what works needs them."""
+    shown = command.run(*words, environment={"PYTHONPROFILEIMPORTTIME": "1"}).err
+    imported = {line.rpartition("|")[2].strip().partition(".")[0] for line in shown.splitlines() if "|" in line}
+    assert "tracelab" in imported
+    assert not imported & {"scipy", "numpy", "aiohttp", "socketio", "engineio", "faker", "sqlalchemy", "fastapi"}
+
+
 def on_a_terminal(command: CommandLine, *words: str, **environment: str) -> str:
     """Return what a command writes to a terminal, control sequences included."""
     ours, theirs = pty.openpty()

@@ -16,7 +16,6 @@ from opentelemetry.trace import SpanKind, StatusCode
 from tracelab.clock import now_ns
 from tracelab.conventions import ERROR_TYPE, GATEWAY, HEADER_DEGRADED, HTTP_STATUS
 from tracelab.devices import address as addresses
-from tracelab.devices.chat import Chat
 from tracelab.devices.delivery import Deliveries
 from tracelab.devices.mark import Marks
 from tracelab.devices.outcome import OK, Attempt, NoAnswer, OnDone, of_error, of_status
@@ -71,6 +70,9 @@ class Device:
     def __init__(
         self, person: Person, *, gateway: str, seed: int, marks: Marks, deliveries: Deliveries, on_done: OnDone
     ) -> None:
+        # Here, not above: it takes half a second, which who only names a scenario need not wait for.
+        from tracelab.devices.chat import Chat
+
         self.person = person
         self.role = person.role
         self.dice = person.dice
