@@ -17,6 +17,14 @@ docs:
 test *ARGS:
     python -m pytest {{ ARGS }}
 
+# Real peers for tests/peers, as far as this machine can have them: minutes the first time, kept in the user's cache.
+peers:
+    .ci/peers
+
+# Writes anew what is rendered from code and committed.
+render:
+    python -m tracelab.platform.stack.render dashboards
+
 # What takes longer than a check may: many kills, and the README's commands from a fresh clone.
 prove KILLS="100":
     TRACELAB_KILLS={{ KILLS }} python -m pytest tests/platform/test_runtimes_orphans.py --timeout 3600

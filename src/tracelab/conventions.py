@@ -3,7 +3,8 @@
 OpenTelemetry's stable semantic conventions where there are some, ours (``tracelab.*``) elsewhere.
 """
 
-from typing import Final
+from dataclasses import dataclass
+from typing import Final, Literal
 
 SCHEMA: Final = "tracelab/1"
 
@@ -85,18 +86,87 @@ CACHE_TTL_S: Final = {
 }
 CACHE_KEEP_S: Final = 24 * 3600  # Redis keeps a value this long, for use as a stale copy
 
-# --- StatsD metrics (DogStatsD tags) --------------------------------------------------------------
-METRIC_HTTP_REQUESTS: Final = "tracelab.http.requests"  # c {service, route, method, status}
-METRIC_HTTP_DURATION: Final = "tracelab.http.duration"  # ms {service, route, method, status}
-METRIC_CACHE_READS: Final = "tracelab.cache.reads"  # c {cache, result: hit, miss, stale, error}
-METRIC_DB_DURATION: Final = "tracelab.db.duration"  # ms {db}
-METRIC_DB_POOL_IN_USE: Final = "tracelab.db.pool.in_use"  # g {db}
-METRIC_DB_POOL_WAIT: Final = "tracelab.db.pool.wait"  # ms {db}
-METRIC_EDGE_ATTEMPTS: Final = "tracelab.edge.attempts"  # c {edge, result}
-METRIC_BREAKER_STATE: Final = "tracelab.breaker.state"  # g {edge}
-METRIC_MESSAGES: Final = "tracelab.messages"  # c {event}
-METRIC_MEDIA_BYTES: Final = "tracelab.media.bytes"  # c
-METRIC_FAULT_ACTIVE: Final = "tracelab.fault.active"  # g {fault, target}
+# --- metrics (platform contract, section 8) --------------------------------------------------------
+METRIC_HTTP_REQUESTS: Final = "tracelab.http.requests"
+METRIC_HTTP_DURATION: Final = "tracelab.http.duration"
+METRIC_CACHE_READS: Final = "tracelab.cache.reads"
+METRIC_DB_DURATION: Final = "tracelab.db.duration"
+METRIC_DB_POOL_IN_USE: Final = "tracelab.db.pool.in_use"
+METRIC_DB_POOL_WAIT: Final = "tracelab.db.pool.wait"
+METRIC_EDGE_ATTEMPTS: Final = "tracelab.edge.attempts"
+METRIC_BREAKER_STATE: Final = "tracelab.breaker.state"
+METRIC_MESSAGES: Final = "tracelab.messages"
+METRIC_MEDIA_BYTES: Final = "tracelab.media.bytes"
+METRIC_FAULT_ACTIVE: Final = "tracelab.fault.active"
+METRIC_GATEWAY_DURATION: Final = "tracelab.gateway.duration"
+METRIC_SPANS_RECEIVED: Final = "tracelab.collector.spans.received"
+METRIC_SPANS_STORED: Final = "tracelab.collector.spans.stored"
+METRIC_SPANS_REJECTED: Final = "tracelab.collector.spans.rejected"
+METRIC_QUEUE_BYTES: Final = "tracelab.collector.queue.bytes"
+
+BOUNDS_S: Final = (
+    0.001,
+    0.002,
+    0.005,
+    0.01,
+    0.02,
+    0.05,
+    0.1,
+    0.2,
+    0.5,
+    1.0,
+    2.0,
+    5.0,
+)  # limits are among them
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Metric:
+    """One metric: how it is sent, and how Prometheus sees it."""
+
+    name: str
+    kind: Literal["counter", "gauge", "timing"]
+    labels: tuple[str, ...] = ()
+    help: str
+
+    @property
+    def prometheus(self) -> str:
+        """Return the family's name: counters end in ``_total``, timings (sent in ms) are seconds."""
+        plain = self.name.replace(".", "_")
+        return plain + {"counter": "_total", "gauge": "", "timing": "_seconds"}[self.kind]
+
+    @property
+    def series(self) -> tuple[str, ...]:
+        """Return the names under which its series are stored and queried."""
+        if self.kind != "timing":
+            return (self.prometheus,)
+        return tuple(f"{self.prometheus}_{part}" for part in ("bucket", "sum", "count"))
+
+
+def _metric(name: str, kind: Literal["counter", "gauge", "timing"], labels: str, help_text: str) -> Metric:
+    return Metric(name=name, kind=kind, labels=tuple(labels.split()), help=help_text)
+
+
+STATSD_METRICS: Final = (  # sent as StatsD with DogStatsD tags
+    _metric(METRIC_HTTP_REQUESTS, "counter", "service route method status", "Requests that a service answered."),
+    _metric(METRIC_HTTP_DURATION, "timing", "service route method status", "Time a service took for a request."),
+    _metric(METRIC_CACHE_READS, "counter", "cache result", "Reads of a cache: hit, miss, stale or error."),
+    _metric(METRIC_DB_DURATION, "timing", "db", "Time of one statement, seen by the service."),
+    _metric(METRIC_DB_POOL_IN_USE, "gauge", "db", "Connections of a pool that are in use."),
+    _metric(METRIC_DB_POOL_WAIT, "timing", "db", "Time until a connection of the pool was had."),
+    _metric(METRIC_EDGE_ATTEMPTS, "counter", "edge result", "Calls between services: ok, refused, timeout, ..."),
+    _metric(METRIC_BREAKER_STATE, "gauge", "edge", "A circuit breaker: 0 closed, 1 half open, 2 open."),
+    _metric(METRIC_MESSAGES, "counter", "event", "Events of messaging: connect, sent, delivered."),
+    _metric(METRIC_MEDIA_BYTES, "counter", "", "Bytes of media that were uploaded."),
+    _metric(METRIC_FAULT_ACTIVE, "gauge", "fault target", "1 while a fault holds, 0 after it."),
+)
+COLLECTOR_METRICS: Final = (  # made by the collector itself
+    _metric(METRIC_GATEWAY_DURATION, "timing", "component method route status", "Requests at the gateway."),
+    _metric(METRIC_SPANS_RECEIVED, "counter", "service instance boot", "Spans that arrived."),
+    _metric(METRIC_SPANS_STORED, "counter", "service instance boot", "Spans that were written."),
+    _metric(METRIC_SPANS_REJECTED, "counter", "service instance boot", "Spans that were turned away."),
+    _metric(METRIC_QUEUE_BYTES, "gauge", "", "Bytes that wait to be written."),
+)
 
 # --- phases of a Run ------------------------------------------------------------------------------
 PHASES: Final = ("warmup", "steady", "fault", "recovery")

@@ -42,8 +42,10 @@ def is_colour_wanted() -> bool:
 class ServiceSettings:
     """What a service process is given: who it is, one list of URLs per edge, where telemetry goes.
 
-    ``edges`` maps an edge's target (``feed-db``, ``profile``) to the URLs of its instances.
-    ``broken`` names behaviours that a test switched off; it is empty in every real platform.
+    ``otlp_http`` takes spans and logs, ``collector`` the heartbeats that account for them: the same, unless
+    a collector that is not ours stands between. ``edges`` maps an edge's target (``feed-db``, ``profile``) to
+    the URLs of its instances. ``broken`` names behaviours that a test switched off; it is empty in every real
+    platform.
     """
 
     service: str
@@ -54,6 +56,7 @@ class ServiceSettings:
     edges: Mapping[str, tuple[str, ...]]
     service_token: str
     otlp_http: str | None
+    collector: str | None
     statsd: str | None
     telemetry: str
     bcrypt_cost: int
@@ -87,6 +90,7 @@ def service(environ: Mapping[str, str] | None = None) -> ServiceSettings:
         },
         service_token=need("TRACELAB_SERVICE_TOKEN"),
         otlp_http=env.get("TRACELAB_OTLP_HTTP") or None,
+        collector=env.get("TRACELAB_COLLECTOR") or env.get("TRACELAB_OTLP_HTTP") or None,
         statsd=env.get("TRACELAB_STATSD") or None,
         telemetry=env.get("TRACELAB_TELEMETRY", "sdk"),
         bcrypt_cost=int(env.get("TRACELAB_BCRYPT_COST", "10")),

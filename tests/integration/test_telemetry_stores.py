@@ -2,6 +2,7 @@
 
 import asyncio
 import json
+import socket
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
@@ -14,14 +15,15 @@ from redis.exceptions import ConnectionError as RedisConnectionError
 from redis.exceptions import ResponseError
 from sqlalchemy import text
 from sqlalchemy.exc import ProgrammingError
+from sqlalchemy.exc import TimeoutError as PoolTimeout
 from sqlalchemy.ext.asyncio import create_async_engine
 
 from tracelab.platform.handle import Platform
 from tracelab.platform.topology import Component, Kind, Topology
 from tracelab.runtimes.embedded.runtime import Embedded
 from tracelab.runtimes.port import UpOptions
-from tracelab.telemetry import provider, tracing
-from tracelab.telemetry.database import trace_engine
+from tracelab.telemetry import provider, statsd, tracing
+from tracelab.telemetry.database import measured_pool, trace_engine
 from tracelab.telemetry.redis import key_hash, redis_span, traced_redis
 
 STORES = Topology(
@@ -171,3 +173,31 @@ async def test_a_cache_that_is_down_is_an_error_span(watched: Watched) -> None:
     assert span.status.status_code is StatusCode.ERROR
     assert attributes(span)["error.type"] == "redis.exceptions.ConnectionError"
     assert "hunter2" not in span.to_json()
+
+
+async def test_a_pool_tells_who_waits(stores: Platform) -> None:
+    """One connection, held: it is in use, who asks for a second waits in vain, and that wait is measured, too."""
+    port, password = stores.instances["feed-db#1"], secret(stores, "feed-db")
+    url = f"postgresql+psycopg://feed_db:{password}@127.0.0.1:{port}/feed_db"
+    with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as receiver:
+        receiver.bind(("127.0.0.1", 0))
+        receiver.settimeout(5)
+        before = statsd.current()
+        statsd.use(statsd.StatsD(f"127.0.0.1:{receiver.getsockname()[1]}", is_buffered=True))
+        try:
+            pool = measured_pool("feed-db")
+            engine = create_async_engine(url, poolclass=pool, pool_size=1, max_overflow=0, pool_timeout=0.3)
+            trace_engine(engine, target="feed-db")
+            async with engine.connect():
+                with pytest.raises(PoolTimeout):
+                    await engine.connect()
+                statsd.current().flush()
+            lines = receiver.recv(4000).decode().split("\n")
+            await engine.dispose()
+        finally:
+            statsd.current().close()
+            statsd.use(before)
+    first, in_vain = (float(line.split(":")[1].split("|")[0]) for line in lines if ".pool.wait:" in line)
+    assert first < 300 <= in_vain
+    assert "tracelab.db.pool.in_use:1|g|#db:feed-db" in lines
+    assert all(line.endswith("#db:feed-db") for line in lines)

@@ -1,6 +1,8 @@
 """StatsD as it goes over the wire."""
 
+import contextlib
 import socket
+import time
 from collections.abc import Iterator
 
 import pytest
@@ -60,3 +62,37 @@ def test_nobody_there_is_no_error(receiver: socket.socket) -> None:
     sender.close()
     sender.count("x")
     StatsD(None).gauge("x", 1.0)
+
+
+def test_levels_and_declared_counters_come_again_and_again(receiver: socket.socket) -> None:
+    """Whoever flushes reads them, once a second at most: they are known also where they never change."""
+    sender = StatsD(address(receiver), is_buffered=True)
+    level = iter((1, 2, 3))
+    sender.watch("tracelab.breaker.state", lambda: next(level), edge="feed->media")
+    sender.declare("tracelab.messages", event="sent")
+    sender.flush()
+    sender.flush()
+    assert receiver.recv(2000).decode().split("\n") == [
+        "tracelab.breaker.state:1|g|#edge:feed->media",
+        "tracelab.messages:0|c|#event:sent",
+    ]
+    deadline = time.monotonic() + 5
+    receiver.setblocking(False)
+    received = b""
+    while not received:
+        assert time.monotonic() < deadline
+        sender.flush()
+        with contextlib.suppress(BlockingIOError):
+            received = receiver.recv(2000)
+        time.sleep(0.02)
+    assert received.startswith(b"tracelab.breaker.state:2|g")
+    sender.close()
+
+
+def test_without_an_address_nothing_is_watched() -> None:
+    """Telemetry that is off reads no level and keeps nothing alive."""
+    sender = StatsD(None)
+    sender.watch("x", lambda: pytest.fail("was read"))
+    sender.declare("y")
+    sender.flush()
+    sender.close()

@@ -21,6 +21,7 @@ from tracelab.collector.book import Book, Sender
 from tracelab.collector.gateway import EVERY_S, GatewaySpans
 from tracelab.collector.intake import Intake
 from tracelab.collector.metrics import MetricTable
+from tracelab.collector.onward import Onward
 from tracelab.collector.web import Web
 from tracelab.collector.writer import Writer
 from tracelab.conventions import GATEWAY
@@ -68,6 +69,7 @@ class Collector:
             bytes_per_s=options.get("write_bytes_per_s"),
         )
         self.intake = Intake(self.book, self.writer, self.metrics)
+        self._onward = Onward(options["onward"]) if options.get("onward") else None
         self.gateway: GatewaySpans | None = None
         if options.get("access_log"):
             self.gateway = GatewaySpans(
@@ -77,7 +79,7 @@ class Collector:
                 environment=str(options.get("environment", "")),
                 version=str(options.get("version") or __version__),
             )
-            self.gateway.connect(self.intake, self.book)
+            self.gateway.connect(self.intake, self.book, self._onward)
         self.barrier = Barrier(self.book, self.gateway)
         self.web = Web(
             intake=self.intake, book=self.book, writer=self.writer, metrics=self.metrics, barrier=self.barrier
@@ -131,6 +133,9 @@ class Collector:
             loop.add_signal_handler(number, lambda: setattr(server, "should_exit", True))
         async with contextlib.AsyncExitStack() as stack:
             stack.callback(self.writer.close)
+            if self._onward is not None:
+                self._onward.start()
+                stack.callback(self._onward.close)
             if "statsd" in sockets:
                 transport, _ = await loop.create_datagram_endpoint(
                     lambda: _Datagrams(self.metrics), sock=sockets["statsd"]
@@ -182,6 +187,7 @@ def main(options: dict[str, Any], sockets: dict[str, socket.socket]) -> None:
 
     `options`: ``folder`` (the platform's; idle traffic lands below ``traffic``, the state in
     ``collector.json``), ``access_log``, ``gateway_instance``, ``boot``, ``environment``, ``grpc_port``;
+    ``onward``, the OTLP/HTTP URL of who else is to have the gateway's spans (nobody else can send them);
     ``queue_bytes`` and ``write_bytes_per_s`` bound what may wait and how fast it is written.
     `sockets`: ``http`` (listening), ``statsd`` (bound, UDP).
     """

@@ -13,11 +13,19 @@ from opentelemetry.proto.collector.logs.v1.logs_service_pb2 import ExportLogsSer
 from opentelemetry.proto.collector.metrics.v1.metrics_service_pb2 import ExportMetricsServiceResponse
 from opentelemetry.proto.collector.trace.v1.trace_service_pb2 import ExportTraceServiceResponse
 
+from tracelab.collector import exposition
 from tracelab.collector.barrier import Barrier
 from tracelab.collector.book import Book
 from tracelab.collector.intake import Intake
-from tracelab.collector.metrics import MetricTable, sample
+from tracelab.collector.metrics import Family, Labels, MetricTable, Series, labels_of
 from tracelab.collector.writer import Overloaded, Writer
+from tracelab.conventions import (
+    COLLECTOR_METRICS,
+    METRIC_QUEUE_BYTES,
+    METRIC_SPANS_RECEIVED,
+    METRIC_SPANS_REJECTED,
+    METRIC_SPANS_STORED,
+)
 from tracelab.errors import UsageError
 
 Scope = MutableMapping[str, Any]
@@ -124,23 +132,30 @@ class Web:
     async def _health(self, _scope: Scope, _receive: Receive) -> Reply:
         return Reply({"status": "ok", "queued_bytes": self._writer.queued_bytes, "folder": str(self._writer.place)})
 
-    async def _prometheus(self, _scope: Scope, _receive: Receive) -> Reply:
-        lines = []
-        for name, counts in (
-            ("received", {s: self._book.stored[s] + self._book.rejected[s] for s in self._book.stored}),
-            ("stored", self._book.stored),
-            ("rejected", self._book.refusals),
-        ):
-            full = f"tracelab_collector_spans_{name}_total"
-            lines.append(f"# TYPE {full} counter")
-            lines += [
-                sample(full, (("service", s.service), ("instance", s.instance), ("boot", s.boot)), count)
-                for s, count in sorted(counts.items())
-            ]
-        lines += ["# TYPE tracelab_collector_queue_bytes gauge"]
-        lines += [sample("tracelab_collector_queue_bytes", (), self._writer.queued_bytes)]
-        text = "\n".join(lines) + "\n" + self._metrics.prometheus()
-        return Reply(text.encode(), kind="text/plain; version=0.0.4; charset=utf-8")
+    async def _prometheus(self, scope: Scope, _receive: Receive) -> Reply:
+        accept = dict(scope["headers"]).get(b"accept", b"").decode("latin-1")
+        is_open = exposition.is_open(accept)
+        text = exposition.render({**self._metrics.families, **self._own()}, is_open_metrics=is_open)
+        return Reply(text.encode(), kind=exposition.OPEN_METRICS if is_open else exposition.TEXT)
+
+    def _own(self) -> dict[str, Family]:
+        """Return what the collector knows of itself: spans by sender, and what waits."""
+        spans = {
+            METRIC_SPANS_RECEIVED: {s: self._book.stored[s] + self._book.rejected[s] for s in tuple(self._book.stored)},
+            METRIC_SPANS_STORED: self._book.stored,
+            METRIC_SPANS_REJECTED: self._book.refusals,
+        }
+        own = {}
+        for metric in COLLECTOR_METRICS:
+            if metric.name in spans:
+                found: dict[Labels, Series] = {
+                    labels_of(s._asdict()): Series(count) for s, count in tuple(spans[metric.name].items())
+                }
+                own[metric.prometheus] = Family(metric.name, metric.kind, metric.help, found)
+            elif metric.name == METRIC_QUEUE_BYTES:
+                waiting: dict[Labels, Series] = {(): Series(self._writer.queued_bytes)}
+                own[metric.prometheus] = Family(metric.name, metric.kind, metric.help, waiting)
+        return own
 
     async def _heartbeat(self, scope: Scope, receive: Receive) -> Reply:
         document = _document((await _body(scope, receive))[0])

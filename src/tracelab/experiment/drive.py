@@ -68,6 +68,7 @@ def job(record: Recording, name: str, plan: Plan) -> Job:
         scenario=name,
         gateway=platform.gateway,
         otlp_http=platform.urls.get("otlp_http"),
+        collector=platform.collector or None,
         environment=platform.name,
         run_id=record.run.id,
         seed=plan.seed,

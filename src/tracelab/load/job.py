@@ -20,6 +20,7 @@ class Job:
     users: int
     samples_folder: Path
     otlp_http: str | None = None
+    collector: str | None = None  # takes heartbeats; `otlp_http` unless something else forwards the spans there
     rate_per_s: float | None = None
     environment: str = "default"
     worker: int = 1

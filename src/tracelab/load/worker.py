@@ -102,7 +102,9 @@ class Worker:
             environment=self._job.environment,
         )
         mode = "sdk" if self._job.otlp_http else "off"
-        telemetry = configure(identity, otlp_http=self._job.otlp_http, statsd=None, mode=mode)
+        telemetry = configure(
+            identity, otlp_http=self._job.otlp_http, collector=self._job.collector, statsd=None, mode=mode
+        )
         chores = [gevent.spawn(chore) for chore in (self._listen, self._write_samples, self._report_progress)]
         self._say({"event": "ready", "pid": os.getpid(), "users": len(self.phones)})
         loading = gevent.spawn(self._load)

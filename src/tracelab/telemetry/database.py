@@ -1,4 +1,4 @@
-"""PostgreSQL spans of our own, from SQLAlchemy's engine events: one CLIENT span per statement."""
+"""PostgreSQL spans of our own, from SQLAlchemy's engine events, one per statement; and how its pool is doing."""
 
 import re
 from functools import lru_cache
@@ -7,6 +7,7 @@ from typing import Any
 from opentelemetry.trace import Span, SpanKind
 from sqlalchemy import event
 from sqlalchemy.ext.asyncio import AsyncEngine
+from sqlalchemy.pool import AsyncAdaptedQueuePool, PoolProxiedConnection
 
 from tracelab.clock import now_ns
 from tracelab.conventions import (
@@ -15,6 +16,8 @@ from tracelab.conventions import (
     DB_OPERATION,
     DB_SYSTEM,
     METRIC_DB_DURATION,
+    METRIC_DB_POOL_IN_USE,
+    METRIC_DB_POOL_WAIT,
     PEER_SERVICE,
 )
 from tracelab.telemetry import statsd, tracing
@@ -57,8 +60,35 @@ def _bare(name: str) -> str:
     return name.rpartition(".")[2].strip('"')
 
 
+def _in_use(engine: AsyncEngine) -> int:
+    pool = engine.sync_engine.pool
+    return pool.checkedout() if isinstance(pool, AsyncAdaptedQueuePool) else 0
+
+
+def measured_pool(target: str) -> type[AsyncAdaptedQueuePool]:
+    """Return a class of pools that report how long each connection was waited for, a new one included."""
+    tags = f"|ms|#db:{target}"
+
+    class MeasuredPool(AsyncAdaptedQueuePool):
+        """A pool of one edge (a class of its own: SQLAlchemy makes pools anew, and knows only their class)."""
+
+        def connect(self) -> PoolProxiedConnection:
+            """Return a connection; what was waited in vain counts, too."""
+            start_ns = now_ns()
+            try:
+                return super().connect()
+            finally:
+                statsd.current().put(f"{METRIC_DB_POOL_WAIT}:{(now_ns() - start_ns) / 1e6:.3f}{tags}")
+
+    return MeasuredPool
+
+
 def trace_engine(engine: AsyncEngine, *, target: str) -> None:
-    """Make every statement of `engine` a span, child of the current one; `target` is the edge's target."""
+    """Make every statement of `engine` a span, child of the current one; `target` is the edge's target.
+
+    How many of its connections are in use is reported once a second.
+    """
+    statsd.current().watch(METRIC_DB_POOL_IN_USE, lambda: _in_use(engine), db=target)
     shared: dict[tuple[str, str], dict[str, str]] = {}
     running: dict[int, tuple[Span, int]] = {}  # by cursor: a statement runs on one cursor at a time
     tags = f"|#db:{target}"

@@ -27,9 +27,9 @@ class Heartbeat:
     """
 
     def __init__(
-        self, identity: Identity, otlp_http: str, *, counts: Callable[[], Counts], flush: Callable[[float], bool]
+        self, identity: Identity, collector: str, *, counts: Callable[[], Counts], flush: Callable[[float], bool]
     ) -> None:
-        parts = urlsplit(otlp_http)
+        parts = urlsplit(collector)
         self._host = parts.hostname or "127.0.0.1"
         self._port = parts.port or 80
         self._identity = identity

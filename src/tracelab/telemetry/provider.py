@@ -138,12 +138,14 @@ def configure(
     *,
     otlp_http: str | None,
     statsd: str | None,
+    collector: str | None = None,
     mode: str = "sdk",
     exporter: SpanExporter | None = None,
 ) -> Telemetry:
     """Install the process's telemetry and start its threads; call it after fork, in the process that serves.
 
-    `otlp_http` is the collector's base URL, `statsd` its UDP address. Mode ``off`` leaves the API a
+    `otlp_http` is the base URL that spans go to, `statsd` a UDP address. Heartbeats go to `collector`, which is
+    `otlp_http` unless something else forwards the spans there. Mode ``off`` leaves the API a
     no-op: nothing is made and nothing is sent. `exporter` takes the place of the OTLP one, e.g. to keep
     spans in a test.
     """
@@ -167,9 +169,10 @@ def configure(
     _global.provider = provider
     tracing.use(provider.get_tracer(_SCOPE, identity.version))
     heartbeat = None
-    if otlp_http:
+    heard_by = collector or otlp_http
+    if heard_by:
         heartbeat = Heartbeat(
-            identity, otlp_http, counts=spans.counts, flush=lambda timeout_s: spans.force_flush(int(timeout_s * 1000))
+            identity, heard_by, counts=spans.counts, flush=lambda timeout_s: spans.force_flush(int(timeout_s * 1000))
         )
         heartbeat.start()
     spans.start()

@@ -2,11 +2,14 @@
 
 import contextlib
 import socket
+import time
 from collections import deque
+from collections.abc import Callable
 from urllib.parse import urlsplit
 
 _DATAGRAM_BYTES = 1400  # below the smallest path MTU in use
 _WAITING = 20_000  # metrics kept until the next flush
+_LEVELS_EVERY_S = 1.0
 
 
 def _tags(tags: dict[str, str | int]) -> str:
@@ -24,6 +27,8 @@ class StatsD:
         self._socket: socket.socket | None = None
         self._waiting: deque[str] = deque(maxlen=_WAITING)
         self._is_buffered = is_buffered
+        self._levels: list[Callable[[], str]] = []
+        self._levels_at_s = 0.0
         if address:
             parts = urlsplit(f"//{address}")
             self._socket = socket.socket(socket.AF_INET, socket.SOCK_DGRAM)
@@ -42,6 +47,21 @@ class StatsD:
         """Report a level."""
         self.put(f"{name}:{value:g}|g{_tags(tags)}")
 
+    def watch(self, name: str, read: Callable[[], float], **tags: str | int) -> None:
+        """Report a level once a second from now on, read by whichever thread flushes.
+
+        So it is known also where it never changes, and again after the collector was away.
+        """
+        if self._socket is not None:
+            text = _tags(tags)
+            self._levels.append(lambda: f"{name}:{read():g}|g{text}")
+
+    def declare(self, name: str, **tags: str | int) -> None:
+        """Let a counter be there from now on, at 0 if nothing is counted: a rate needs a first value to rise from."""
+        if self._socket is not None:
+            line = f"{name}:0|c{_tags(tags)}"
+            self._levels.append(lambda: line)
+
     def put(self, line: str) -> None:
         """Send one ready-made line of the StatsD protocol."""
         if self._socket is None:
@@ -54,6 +74,7 @@ class StatsD:
         """Send what waits, several metrics to a datagram."""
         if self._socket is None:
             return
+        self._read_levels()
         packet: list[str] = []
         size = 0
         for _ in range(len(self._waiting)):
@@ -68,6 +89,12 @@ class StatsD:
             size += len(line) + 1
         if packet:
             self._send("\n".join(packet))
+
+    def _read_levels(self) -> None:
+        now_s = time.monotonic()
+        if self._levels and now_s >= self._levels_at_s + _LEVELS_EVERY_S:
+            self._levels_at_s = now_s
+            self._waiting.extend([line() for line in self._levels])
 
     def close(self) -> None:
         """Send what waits and close the socket."""

@@ -31,6 +31,7 @@ class Breaker:
         self._failures = 0
         self._probe_at = 0.0
         self.state = CLOSED
+        statsd.current().watch(METRIC_BREAKER_STATE, lambda: _LEVEL[self.state], edge=edge)
 
     def is_allowed(self) -> bool:
         """Claim that a call may be made now; while half open it is the one probe."""

@@ -13,7 +13,7 @@ from sqlalchemy.engine import make_url
 from sqlalchemy.ext.asyncio import AsyncEngine, create_async_engine
 from sqlalchemy.pool import NullPool
 
-from tracelab.telemetry.database import trace_engine
+from tracelab.telemetry.database import measured_pool, trace_engine
 from tracelab.telemetry.tracing import untraced
 
 POOL: Final = 10
@@ -32,6 +32,7 @@ class Database:
         self._migrations = migrations
         self.engine: AsyncEngine = create_async_engine(
             self._url,
+            poolclass=measured_pool(target),
             pool_size=pool,
             max_overflow=0,
             pool_timeout=_POOL_WAIT_S,

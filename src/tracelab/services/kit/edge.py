@@ -66,6 +66,7 @@ class Edge:
         self._service_token = service_token
         self._breaker = Breaker(self._name)
         self._session: aiohttp.ClientSession | None = None
+        statsd.current().declare(METRIC_EDGE_ATTEMPTS, edge=self._name, result="ok")
 
     async def close(self) -> None:
         """Close all connections."""

@@ -32,7 +32,13 @@ def main(options: Mapping[str, Any], sockets: Mapping[str, socket.socket]) -> No
         version=chosen.version,
         environment=chosen.environment,
     )
-    telemetry = provider.configure(identity, otlp_http=chosen.otlp_http, statsd=chosen.statsd, mode=chosen.telemetry)
+    telemetry = provider.configure(
+        identity,
+        otlp_http=chosen.otlp_http,
+        collector=chosen.collector,
+        statsd=chosen.statsd,
+        mode=chosen.telemetry,
+    )
     configure_logging(identity, chosen.otlp_http)
     module, _, factory = str(options["app"]).partition(":")
     create: Callable[[settings.ServiceSettings], ASGIApp] = getattr(importlib.import_module(module), factory)

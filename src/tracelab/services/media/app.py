@@ -5,6 +5,7 @@ from collections.abc import AsyncIterator
 
 from starlette.types import ASGIApp
 
+from tracelab.conventions import METRIC_MEDIA_BYTES
 from tracelab.services.kit.app import Parts, build
 from tracelab.services.kit.edge import Edge
 from tracelab.services.kit.viewer import Tokens
@@ -15,6 +16,7 @@ from tracelab.services.media.routes import router
 from tracelab.services.media.upload import MalformedUpload
 from tracelab.services.media.workshop import Workshop
 from tracelab.settings import ServiceSettings
+from tracelab.telemetry import statsd
 
 
 def create_app(settings: ServiceSettings) -> ASGIApp:
@@ -25,6 +27,7 @@ def create_app(settings: ServiceSettings) -> ASGIApp:
     imaging = PillowImaging()
     library = Library(store=store, imaging=imaging, catalogue=JsonCatalogue())
     workshop = Workshop(library)
+    statsd.current().declare(METRIC_MEDIA_BYTES)
 
     @contextlib.asynccontextmanager
     async def lifespan() -> AsyncIterator[None]:

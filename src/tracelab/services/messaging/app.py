@@ -9,6 +9,7 @@ from starlette.routing import WebSocketRoute
 from starlette.types import ASGIApp
 
 from tracelab.clock import iso, now_ns
+from tracelab.conventions import METRIC_MESSAGES
 from tracelab.services.kit import viewer
 from tracelab.services.kit.app import Parts, build
 from tracelab.services.kit.database import Database
@@ -20,6 +21,7 @@ from tracelab.services.messaging.events import PATH, Events, Session, TokenRefus
 from tracelab.services.messaging.repository import SqlArchive
 from tracelab.services.messaging.routes import router
 from tracelab.settings import ServiceSettings
+from tracelab.telemetry import statsd
 from tracelab.telemetry.tracing import traceparent, untraced
 
 
@@ -66,6 +68,8 @@ def create_app(settings: ServiceSettings) -> ASGIApp:
         traceparent=traceparent,
     )
     events.serve(messaging)
+    for event in ("connect", "sent", "delivered"):
+        statsd.current().declare(METRIC_MESSAGES, event=event)
 
     @contextlib.asynccontextmanager
     async def lifespan() -> AsyncIterator[None]:
