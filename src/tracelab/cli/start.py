@@ -1,9 +1,10 @@
-"""Start: demo, up, status, logs, down."""
+"""Start: demo, up, status, urls, logs, down."""
 
 from typing import Annotated
 
 import typer
 
+from tracelab.cli import complete
 from tracelab.cli.app import app
 from tracelab.cli.option import Debug, Json, Name, NoColor, Quiet, examples, platform_name, voice
 
@@ -101,22 +102,58 @@ def status(
     return show_status(runtime.status(platform), voice(json=json, quiet=quiet, no_color=no_color))
 
 
-@app.command(rich_help_panel=_PANEL, epilog=examples("tracelab logs feed", "tracelab logs gateway -f"))
+@app.command(rich_help_panel=_PANEL, epilog=examples("tracelab urls", "tracelab urls --json"))
+def urls(
+    name: Name = None, json: Json = False, quiet: Quiet = False, no_color: NoColor = False, debug: Debug = False
+) -> int:
+    """Show where the platform is reached: the gateway, telemetry, metrics."""
+    from tracelab.cli.render import show_urls
+    from tracelab.experiment import boot
+
+    platform, _ = boot.attach(platform_name(name))
+    return show_urls(platform, voice(json=json, quiet=quiet, no_color=no_color))
+
+
+@app.command(rich_help_panel=_PANEL, epilog=examples("tracelab logs feed", "tracelab logs --trace 4f2a"))
 def logs(
-    component: Annotated[str | None, typer.Argument(help="A component; all of them where none is named.")] = None,
+    component: Annotated[
+        str | None,
+        typer.Argument(help="A component; all of them where none is named.", autocompletion=complete.components),
+    ] = None,
     follow: Annotated[bool, typer.Option("-f", "--follow", help="Go on showing new lines.")] = False,
     lines: Annotated[int, typer.Option("-n", "--lines", min=1, help="How many lines to begin with.")] = 50,
+    trace: Annotated[
+        str | None,
+        typer.Option("--trace", metavar="ID", help="Follow one request through all services, by its trace's id."),
+    ] = None,
+    run: Annotated[
+        str | None,
+        typer.Option("--run", metavar="RUN", help="With --trace: the Run to look in.", autocompletion=complete.runs),
+    ] = None,
     name: Name = None,
     json: Json = False,
     quiet: Quiet = False,
     no_color: NoColor = False,
     debug: Debug = False,
 ) -> None:
-    """Show the log of a component."""
+    """Show the log of a component, or everything that was said about one request."""
     from tracelab.errors import UnknownName, UsageError
     from tracelab.experiment import boot
 
     speech = voice(json=json, quiet=quiet, no_color=no_color)
+    if trace is not None:
+        if component is not None or follow:
+            raise UsageError(
+                "--trace follows one request through all services: neither a component nor --follow goes with it",
+                hint=f"tracelab logs --trace {trace}",
+            )
+        from tracelab.cli.render import show_lines
+        from tracelab.experiment.follow import follow as follow_trace
+
+        show_lines(*follow_trace(trace, platform_name(name), run), speech)
+        return
+    if run is not None:
+        raise UsageError("--run goes with --trace", hint="tracelab logs --trace ID --run RUN")
     if json and follow:
         raise UsageError("--json is one document, and --follow never ends", hint="tracelab logs --json")
     platform, runtime = boot.attach(platform_name(name))

@@ -8,7 +8,7 @@ from tracelab.experiment.event import OnEvent
 from tracelab.experiment.record import Recording, recording
 from tracelab.experiment.session import session
 from tracelab.load.driver import Job
-from tracelab.load.scenario import Scenario, find
+from tracelab.load.scenario import Scenario, find, names
 from tracelab.platform.handle import Platform
 from tracelab.runtimes.port import Runtime
 from tracelab.store.run import Run
@@ -59,6 +59,17 @@ def check(options: Options) -> Plan:
         warmup_s=options.warmup_s or scenario.warmup_s,
         seed=secrets.randbelow(2**31) if options.seed is None else options.seed,
     )
+
+
+def scenarios() -> dict[str, type[Scenario] | str]:
+    """Return every scenario by name; for one that cannot be used, why."""
+    found: dict[str, type[Scenario] | str] = {}
+    for name in names():
+        try:
+            found[name] = find(name)
+        except UsageError as cause:
+            found[name] = cause.message
+    return found
 
 
 def job(record: Recording, name: str, plan: Plan) -> Job:

@@ -6,7 +6,7 @@ from typing import Any
 from rich.console import Console, ConsoleOptions, Group, RenderableType, RenderResult
 from rich.text import Text
 
-from tracelab.report.console.theme import crop, glyphs, size
+from tracelab.report.console.theme import colour_of, crop, glyphs, ms, size
 from tracelab.store.run import Run
 
 _STATE = {"healthy": "green", "starting": "yellow", "degraded": "yellow", "down": "red", "failed": "red"}
@@ -96,6 +96,15 @@ def run_list(runs: Iterable[Run]) -> RenderableType:
         line = Text(f"{info.id:<30}", style="bold", no_wrap=True)
         lines.append(line.append(f"{info.state:<11}{length:>9}  {verdict}", style="not bold"))
     return Group(*lines) if len(lines) > 1 else Text("there is no Run yet; type: tracelab demo")
+
+
+def log_line(clock: str, instance: str, severity: str, message: str, duration_ns: int | None = None) -> Text:
+    """Return one line of a log: when, who, what; of a request how long it took."""
+    line = Text.assemble((clock, "dim"), "  ", (f"{instance:<12}", colour_of(instance.partition("#")[0])), "  ")
+    line.append(message, style={"error": "bold red", "critical": "bold red", "warning": "yellow"}.get(severity, ""))
+    if duration_ns is not None:
+        line.append(f"  {ms(duration_ns)} ms", style="dim")
+    return line
 
 
 def error(message: str, hint: str | None = None) -> RenderableType:
