@@ -19,10 +19,11 @@ class Fork:
     """A recipe for one Python component.
 
     `options` and `env` are asked anew at each start, as each start has an id of its own. `datagrams`
-    names the port of the UDP socket that it gets besides its listening one, if any.
+    names the port of the UDP socket that it gets besides its listening one, if any. What does not need to drain
+    where everything ends anyway has another signal for that (`asks_to_end`).
     """
 
-    asks_to_end: Final = signal.SIGTERM
+    drains: Final = signal.SIGTERM
     kills: Final = signal.SIGKILL
 
     def __init__(
@@ -33,6 +34,7 @@ class Fork:
         options: Callable[[], Mapping[str, Any]],
         env: Callable[[], Mapping[str, str]],
         health: str,
+        asks_to_end: signal.Signals = signal.SIGTERM,
         datagrams: str | None = None,
         log: Path,
         ports: Ports,
@@ -43,6 +45,7 @@ class Fork:
         self._options = options
         self._env = env
         self._health = health
+        self.asks_to_end = asks_to_end
         self._datagrams = datagrams
         self._log = log
         self._ports = ports

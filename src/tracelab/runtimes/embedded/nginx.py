@@ -17,6 +17,7 @@ class Nginx:
     """A recipe for one gateway."""
 
     asks_to_end: Final = signal.SIGTERM
+    drains: Final = signal.SIGTERM
     kills: Final = signal.SIGKILL
 
     def __init__(

@@ -1,6 +1,7 @@
 """Turn a topology into members: which recipe starts which instance, on which port, with which secret."""
 
 import secrets as randomness
+import signal
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -200,6 +201,7 @@ class Planner:
             lambda: {"app": component.app},
             health="/health/ready",
             env=lambda: self._wiring.service_environment(component, instance),
+            asks_to_end=signal.SIGINT,
         )
 
     def _fork(
@@ -211,6 +213,7 @@ class Planner:
         *,
         health: str,
         env: Callable[[], Mapping[str, str]] = dict,
+        asks_to_end: signal.Signals = signal.SIGTERM,
         datagrams: str | None = None,
     ) -> Recipe:
         return Fork(
@@ -219,6 +222,7 @@ class Planner:
             options=options,
             env=env,
             health=health,
+            asks_to_end=asks_to_end,
             datagrams=datagrams,
             log=self._site.log(component.name),
             ports=self._wiring.ports,
