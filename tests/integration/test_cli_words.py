@@ -21,6 +21,8 @@ NEED_A_PLATFORM = (
     ("chaos", "heal"),
     ("trace", "--run", "live"),
     ("urls",),
+    ("restart", "feed"),
+    ("reset",),
 )
 COMMANDS = (
     (),
@@ -39,6 +41,8 @@ COMMANDS = (
     ("check",),
     ("gate",),
     ("urls",),
+    ("restart",),
+    ("reset",),
     ("runs",),
     ("runs", "list"),
     ("runs", "show"),

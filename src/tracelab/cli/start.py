@@ -1,4 +1,4 @@
-"""Start: demo, up, status, urls, logs, down."""
+"""Start: demo, up, status, urls, logs, restart, reset, down."""
 
 from typing import Annotated
 
@@ -170,6 +170,65 @@ def logs(
         for line in runtime.logs(platform, each, follow=follow and component is not None, lines=lines):
             if not speech.line(f"{prefix}{line}"):
                 return
+
+
+@app.command(rich_help_panel=_PANEL, epilog=examples("tracelab restart feed", "tracelab restart redis --name two"))
+def restart(
+    component: Annotated[
+        str,
+        typer.Argument(
+            help="A component, an instance (feed#1), or a group (redis, postgres).", autocompletion=complete.targets
+        ),
+    ],
+    name: Name = None,
+    json: Json = False,
+    quiet: Quiet = False,
+    no_color: NoColor = False,
+    debug: Debug = False,
+) -> int:
+    """Restart a component: each instance drained, ended, started and ready before the next."""
+    from tracelab.cli.render import Renderer
+    from tracelab.experiment import boot, tend
+
+    speech = voice(json=json, quiet=quiet, no_color=no_color)
+    platform, runtime = boot.attach(platform_name(name))
+    with Renderer(speech) as renderer:
+        instances = tend.restart(platform, runtime, component, renderer.on_event)
+    if json:
+        speech.document({"schema": "tracelab/1", "platform": platform.name, "restarted": list(instances)})
+    elif not quiet:
+        speech.line(f"restarted: {', '.join(instances)}")
+    return 0
+
+
+@app.command(rich_help_panel=_PANEL, epilog=examples("tracelab reset", "tracelab reset --name two --json"))
+def reset(
+    name: Name = None, json: Json = False, quiet: Quiet = False, no_color: NoColor = False, debug: Debug = False
+) -> int:
+    """Empty databases, caches and objects without a reboot: nobody is registered any more, no session is valid.
+
+    Runs and what telemetry has seen stay.
+    """
+    from tracelab.cli.render import Renderer
+    from tracelab.experiment import boot, tend
+    from tracelab.runtimes.port import BootEvent
+
+    speech = voice(json=json, quiet=quiet, no_color=no_color)
+    platform, runtime = boot.attach(platform_name(name))
+    emptied = {}
+    with Renderer(speech) as renderer:
+
+        def on_event(event: BootEvent) -> None:
+            if event.state == "emptied":
+                emptied[event.component] = event.detail
+            renderer.on_event(event)
+
+        tend.reset(platform, runtime, on_event)
+    if json:
+        speech.document({"schema": "tracelab/1", "platform": platform.name, "emptied": emptied})
+    elif not quiet:
+        speech.line(f"reset: {len(emptied)} stores are empty, nobody is registered; next: tracelab scenario timeline")
+    return 0
 
 
 @app.command(rich_help_panel=_PANEL, epilog=examples("tracelab down", "tracelab down --all"))

@@ -16,6 +16,8 @@ class Capability(StrEnum):
     KILL = "kill"
     STOP = "stop"
     PAUSE = "pause"
+    RESTART = "restart"
+    RESET = "reset"
     PARTITION_EDGE = "partition-edge"
     SHAPE_EDGE = "shape-edge"
 
@@ -25,7 +27,7 @@ class BootEvent:
     """One thing that happened while a platform came up or went down. `at_s` counts from the command's start."""
 
     component: str
-    state: str  # starting, healthy, failed, stopping, stopped; component "platform" speaks of the whole
+    state: str  # starting, healthy, failed, stopping, stopped, emptied; component "platform" speaks of the whole
     at_s: float
     detail: str = ""
 
@@ -94,6 +96,9 @@ class Runtime(Protocol):
 
         Where a component has several instances, nobody meets an error.
         """
+
+    def reset(self, platform: Platform, on_event: OnEvent) -> None:
+        """Remove everything that people left in databases, caches and objects; everything is ready again afterwards."""
 
     def kill(
         self, platform: Platform, instances: tuple[str, ...], *, fault_id: str, ttl_s: float, gracefully: bool = False

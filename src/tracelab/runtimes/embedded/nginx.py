@@ -1,6 +1,7 @@
 """The gateway: NGINX on a socket that it inherits, with the configuration rendered from the topology."""
 
 import os
+import shutil
 import signal
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -67,6 +68,11 @@ class Nginx:
                 env={"PATH": os.environ.get("PATH", "/usr/bin:/bin"), "NGINX": f"{listener.fileno()};"},
                 pass_fds=[listener.fileno()],
             )
+
+    async def empty(self) -> str | None:
+        """Remove its folder, whatever it keeps there; `start` makes it anew."""
+        shutil.rmtree(self._folder, ignore_errors=True)
+        return None
 
     async def why_not_ready(self, process: Process) -> str | None:  # noqa: ARG002 -- the recipe's signature
         """Ask the gateway's own health path."""

@@ -190,8 +190,9 @@ class Planner:
                 "secret_key": self._wiring.secrets.secret_key,
             }
 
-        (self._site.data / "objects").mkdir(parents=True, exist_ok=True)
-        return self._fork(component, instance, _STORE_ENTRY, options, health="/tracelab/health")
+        objects = self._site.data / "objects"
+        objects.mkdir(parents=True, exist_ok=True)
+        return self._fork(component, instance, _STORE_ENTRY, options, health="/tracelab/health", keeps=objects)
 
     def _service(self, component: Component, instance: str) -> Recipe:
         return self._fork(
@@ -201,7 +202,6 @@ class Planner:
             lambda: {"app": component.app},
             health="/health/ready",
             env=lambda: self._wiring.service_environment(component, instance),
-            asks_to_end=signal.SIGINT,
         )
 
     def _fork(
@@ -214,6 +214,7 @@ class Planner:
         health: str,
         env: Callable[[], Mapping[str, str]] = dict,
         asks_to_end: signal.Signals = signal.SIGTERM,
+        keeps: Path | None = None,
         datagrams: str | None = None,
     ) -> Recipe:
         return Fork(
@@ -223,6 +224,7 @@ class Planner:
             env=env,
             health=health,
             asks_to_end=asks_to_end,
+            keeps=keeps,
             datagrams=datagrams,
             log=self._site.log(component.name),
             ports=self._wiring.ports,

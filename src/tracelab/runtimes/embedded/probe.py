@@ -2,6 +2,9 @@
 
 import asyncio
 import contextlib
+import re
+
+from tracelab.errors import InfrastructureError
 
 _HOST = "127.0.0.1"
 
@@ -27,6 +30,20 @@ async def redis(port: int, password: str, *, timeout_s: float = 5.0) -> str | No
         return reply
     said = reply.decode(errors="replace")
     return None if "+PONG" in said else f"PING answered {' '.join(said.split())[:100]!r}"
+
+
+async def flush(port: int, password: str, *, timeout_s: float = 10.0) -> str:
+    """AUTH, count the keys, remove them all; return how many there were.
+
+    Raises:
+        InfrastructureError: the server refused, or did not answer.
+    """
+    reply = await _exchange(port, f"AUTH {password}\r\nDBSIZE\r\nFLUSHALL SYNC\r\nQUIT\r\n".encode(), timeout_s)
+    said = reply if isinstance(reply, str) else reply.decode(errors="replace")
+    found = re.fullmatch(r"\+OK\r\n:(\d+)\r\n\+OK\r\n(\+OK\r\n)?", said)
+    if found is None:
+        raise InfrastructureError(f"FLUSHALL answered {' '.join(said.split())[:100]!r}", hint="tracelab status")
+    return f"{found[1]} keys"
 
 
 async def _exchange(port: int, request: bytes, timeout_s: float) -> bytes | str:

@@ -31,6 +31,7 @@ from tracelab.runtimes.embedded.logs import last_lines, rotate_by_copy, rotate_b
 from tracelab.runtimes.embedded.member import Member
 from tracelab.runtimes.embedded.nursery import Nursery
 from tracelab.runtimes.embedded.process import Launcher, Process
+from tracelab.runtimes.embedded.reset import Reset
 from tracelab.runtimes.embedded.rolling import Rolling
 from tracelab.runtimes.embedded.trouble import explain, quote, with_disk
 
@@ -61,6 +62,7 @@ class Supervisor:
         self._members: list[Member] = []
         self._holds = Holds(lambda: self._members)
         self._rolling = Rolling(lambda: self._members)
+        self._reset = Reset(lambda: self._members)
         self._tasks: set[asyncio.Task[Any]] = set()
         self._stop = asyncio.Event()
         self._failed: asyncio.Future[TracelabError] = asyncio.get_running_loop().create_future()
@@ -331,6 +333,10 @@ class Supervisor:
     def restart(self, instances: Sequence[str]) -> AsyncIterator[dict[str, Any]]:
         """Restart instances one after another, telling how far it is."""
         return self._rolling.restart(instances)
+
+    def reset(self) -> AsyncIterator[dict[str, Any]]:
+        """Empty every store, telling what was in it."""
+        return self._reset.everything()
 
     async def down(self, *, keep_data: bool) -> AsyncIterator[dict[str, Any]]:
         """Stop everything, those first that others do not need; remove the folder and the lock."""

@@ -1,0 +1,38 @@
+"""Tend a platform that is up: restart parts of it, bring its data to a known state."""
+
+from tracelab.errors import UsageError
+from tracelab.experiment.harm import topology_of
+from tracelab.experiment.record import is_recording
+from tracelab.platform.handle import Platform
+from tracelab.runtimes.port import Capability, OnEvent, Runtime
+
+
+def restart(platform: Platform, runtime: Runtime, word: str, on_event: OnEvent) -> tuple[str, ...]:
+    """Restart what a word means, one instance after another; return the instances.
+
+    Raises:
+        UnknownName: the word names nothing that is up.
+        UsageError: the runtime cannot.
+    """
+    _need(runtime, Capability.RESTART)
+    instances = topology_of(platform).targets(word)
+    runtime.restart(platform, instances, on_event)
+    return instances
+
+
+def reset(platform: Platform, runtime: Runtime, on_event: OnEvent) -> None:
+    """Remove everything that people left: accounts, posts, messages, objects, cached values, sessions.
+
+    Raises:
+        UsageError: the runtime cannot, or a Run is being recorded, which would be one of two platforms.
+    """
+    _need(runtime, Capability.RESET)
+    busy = is_recording(platform)
+    if busy is not None:
+        raise UsageError(f"run {busy} is being recorded on this platform", hint="tracelab reset, when it has ended")
+    runtime.reset(platform, on_event)
+
+
+def _need(runtime: Runtime, capability: Capability) -> None:
+    if capability not in runtime.capabilities:
+        raise UsageError(f"runtime {runtime.name} cannot {capability}", hint="tracelab up --runtime embedded")
