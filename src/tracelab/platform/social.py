@@ -50,7 +50,9 @@ _SERVICES = (
     _service(
         "messaging",
         "GET /api/conversations",
+        "POST /api/conversations",
         "GET /api/conversations/{conversation_id}/messages",
+        "POST /internal/users/{user_id}/anonymise",
         websocket="/socket.io/",
     ),
     _service(

@@ -11,12 +11,12 @@ from tracelab.runtimes.embedded.identity import Identity
 from tracelab.runtimes.embedded.process import Launcher, Process
 
 # Durability costs boot time and protects nothing here: a platform's data lives as long as the platform. A process
-# that crashes loses nothing even so, as what it wrote is in the kernel.
+# that crashes loses nothing even so, as what it wrote is in the kernel: each commit writes (synchronous_commit stays
+# on, or the last half second would be in the killed server's memory alone), and does not wait for the disk.
 _OPTIONS = (
     "listen_addresses=127.0.0.1",
     "unix_socket_directories=",
     "fsync=off",
-    "synchronous_commit=off",
     "full_page_writes=off",
     "wal_level=minimal",
     "max_wal_senders=0",
