@@ -43,6 +43,7 @@ COMMANDS = (
     ("urls",),
     ("restart",),
     ("reset",),
+    ("doctor",),
     ("runs",),
     ("runs", "list"),
     ("runs", "show"),

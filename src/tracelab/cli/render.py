@@ -1,7 +1,7 @@
 """One rendering per command: events as they come, then the result; JSON where it was asked for."""
 
 import sys
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from contextlib import ExitStack
 from types import TracebackType
 from typing import TYPE_CHECKING, Self
@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Self
 from rich.console import Console
 
 from tracelab.cli.option import Voice
-from tracelab.errors import UsageError
+from tracelab.errors import ExitCode, UsageError
 from tracelab.experiment.event import Event, FaultChanged, Judged, PhaseBegan, Progress, Said
 from tracelab.report.console import BootView, LoadView, make_console
 from tracelab.runtimes.port import BootEvent
@@ -21,6 +21,7 @@ if TYPE_CHECKING:
     from tracelab.experiment.look import Source
     from tracelab.load.scenario import Scenario
     from tracelab.platform.handle import Platform
+    from tracelab.runtimes.condition import Condition
     from tracelab.store.run import Run
     from tracelab.traces.tree import Trace
 
@@ -321,3 +322,24 @@ def show_lines(trace_id: str, lines: "Sequence[Line]", voice: Voice) -> int:
     if not voice.quiet:
         console.print(f"draw it: tracelab trace {trace_id[:12]}", style="dim", markup=False)
     return 0
+
+
+def show_conditions(conditions: "Iterable[Condition]", voice: Voice) -> int:
+    """Show what a system is like, a line as each thing has been looked at; 2 where something is missing."""
+    from tracelab.report.console import condition_line
+    from tracelab.runtimes.condition import State
+
+    console, seen = _console(voice), []
+    for condition in conditions:
+        seen.append(condition)
+        if not voice.json and not (voice.quiet and condition.state is State.OK):
+            line = condition_line(condition.name, condition.state.value, condition.seen, condition.hint)
+            console.print(line, soft_wrap=True)
+    missing = [c.name for c in seen if c.state is State.MISSING]
+    if voice.json:
+        voice.document(
+            {"schema": "tracelab/1", "can_boot": not missing, "conditions": [c.as_json() for c in seen]},
+        )
+    elif not voice.quiet:
+        console.print(f"tracelab up cannot work: {', '.join(missing)}" if missing else "tracelab up can work")
+    return ExitCode.USAGE if missing else ExitCode.OK

@@ -1,4 +1,4 @@
-"""Start: demo, up, status, urls, logs, restart, reset, down."""
+"""Start: demo, up, status, urls, logs, restart, reset, doctor, down."""
 
 from typing import Annotated
 
@@ -229,6 +229,15 @@ def reset(
     elif not quiet:
         speech.line(f"reset: {len(emptied)} stores are empty, nobody is registered; next: tracelab scenario timeline")
     return 0
+
+
+@app.command(rich_help_panel=_PANEL, epilog=examples("tracelab doctor", "tracelab doctor --json"))
+def doctor(json: Json = False, quiet: Quiet = False, no_color: NoColor = False, debug: Debug = False) -> int:
+    """Say what is missing on this system and what to do about it; exit 2 where `up` cannot work. Changes nothing."""
+    from tracelab.cli.render import show_conditions
+    from tracelab.experiment.doctor import examine
+
+    return show_conditions(examine(), voice(json=json, quiet=quiet, no_color=no_color))
 
 
 @app.command(rich_help_panel=_PANEL, epilog=examples("tracelab down", "tracelab down --all"))

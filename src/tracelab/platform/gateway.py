@@ -149,6 +149,15 @@ def _templates(services: Sequence[Component]) -> dict[str, tuple[str, list[Route
     return dict(sorted(found.items(), key=lambda item: [s.startswith("{") for s in item[0].split("/")]))
 
 
+def check_path(path: Path) -> None:
+    """Refuse a folder whose path NGINX would misread.
+
+    Raises:
+        InfrastructureError: it holds a character that NGINX would interpret.
+    """
+    _path(path)
+
+
 def _path(path: Path) -> str:
     text = str(path)
     bad = sorted({c for c in text if c in "\"'$\\" or not c.isprintable()})

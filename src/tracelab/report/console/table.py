@@ -9,6 +9,7 @@ from rich.text import Text
 from tracelab.report.console.theme import colour_of, crop, glyphs, ms, size
 from tracelab.store.run import Run
 
+_CONDITION = {"ok": "green", "warn": "yellow", "missing": "red"}
 _STATE = {"healthy": "green", "starting": "yellow", "degraded": "yellow", "down": "red", "failed": "red"}
 
 
@@ -104,6 +105,14 @@ def log_line(clock: str, instance: str, severity: str, message: str, duration_ns
     line.append(message, style={"error": "bold red", "critical": "bold red", "warning": "yellow"}.get(severity, ""))
     if duration_ns is not None:
         line.append(f"  {ms(duration_ns)} ms", style="dim")
+    return line
+
+
+def condition_line(name: str, state: str, seen: str, hint: str = "") -> Text:
+    """Return one line of `tracelab doctor`, and below it what to do."""
+    line = Text.assemble((f"{state:<9}", f"bold {_CONDITION[state]}"), (f"{name:<12}", "bold"), seen)
+    if hint:
+        line.append(f"\n{'':<9}{'':<12}").append("next: ", style="bold").append(hint)
     return line
 
 
