@@ -60,6 +60,9 @@ class ServiceSettings:
     statsd: str | None
     telemetry: str
     bcrypt_cost: int
+    ffmpeg: str | None
+    scratch: Path | None
+    media_quota_bytes: int
     broken: frozenset[str]
 
 
@@ -94,6 +97,9 @@ def service(environ: Mapping[str, str] | None = None) -> ServiceSettings:
         statsd=env.get("TRACELAB_STATSD") or None,
         telemetry=env.get("TRACELAB_TELEMETRY", "sdk"),
         bcrypt_cost=int(env.get("TRACELAB_BCRYPT_COST", "10")),
+        scratch=Path(env["TRACELAB_SCRATCH"]) if env.get("TRACELAB_SCRATCH") else None,
+        ffmpeg=env.get("TRACELAB_FFMPEG_BIN") or None,
+        media_quota_bytes=int(env.get("TRACELAB_MEDIA_QUOTA_MB", "1024")) << 20,
         broken=frozenset(w for w in env.get("TRACELAB_TEST_BREAK", "").split(",") if w),
     )
 
@@ -104,6 +110,6 @@ def edge_variable(target: str) -> str:
 
 
 def passed_to_services() -> dict[str, str]:
-    """Return the variables of this process that a runtime hands on to every service (test switches, bcrypt cost)."""
-    names = ("TRACELAB_TEST_BREAK", "TRACELAB_BCRYPT_COST")
+    """Return the variables of this process that a runtime hands on to every service (test switches, limits)."""
+    names = ("TRACELAB_TEST_BREAK", "TRACELAB_BCRYPT_COST", "TRACELAB_FFMPEG_BIN", "TRACELAB_MEDIA_QUOTA_MB")
     return {name: os.environ[name] for name in names if os.environ.get(name)}

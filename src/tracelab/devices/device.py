@@ -14,7 +14,7 @@ import urllib3
 from opentelemetry.trace import SpanKind, StatusCode
 
 from tracelab.clock import now_ns
-from tracelab.conventions import ERROR_TYPE, GATEWAY, HEADER_DEGRADED, HTTP_STATUS
+from tracelab.conventions import ERROR_TYPE, GATEWAY, HEADER_DEGRADED, HTTP_REQUEST_SIZE, HTTP_STATUS
 from tracelab.devices import address as addresses
 from tracelab.devices.delivery import Deliveries
 from tracelab.devices.mark import Marks
@@ -29,6 +29,7 @@ _SIGN_UP_TRIES = 30
 _LONGEST_PAUSE_S = 5.0
 _TOKEN_S = 900.0
 _HANDSHAKE = "GET /socket.io/"
+_UPLOAD = "/api/media"
 
 
 class Answer:
@@ -142,7 +143,7 @@ class Device:
         body = head.encode() + content + f"\r\n--{mark}--\r\n".encode()
         answer = self._request(
             "POST",
-            "/api/media",
+            _UPLOAD,
             {},
             body=body,
             kind=f"multipart/form-data; boundary={mark}",
@@ -283,6 +284,8 @@ class Device:
                 headers["traceparent"] = tracing.traceparent()
             if kind:
                 headers["Content-Type"] = kind
+            if template == _UPLOAD and body is not None:
+                span.set_attribute(HTTP_REQUEST_SIZE, len(body))
             sent_ns = now_ns()
             try:
                 reply = self._pool.urlopen(

@@ -11,12 +11,15 @@ from dataclasses import dataclass
 from http import HTTPStatus
 from pathlib import Path
 
-from tracelab.conventions import HEADER_DEADLINE_MS, HEADER_SERVICE_TOKEN, TOKEN_COOKIE
+from tracelab.conventions import HEADER_DEADLINE_MS, HEADER_DEGRADED, HEADER_SERVICE_TOKEN, TOKEN_COOKIE
 from tracelab.errors import InfrastructureError, UsageError
 from tracelab.platform.topology import Component, Kind, Route, Topology
 
 HEALTH = "/health"
 PROBLEM_JSON = "application/problem+json"
+# What never changes under its URL; the gateway keeps copies, asks again whether they still exist, and serves
+# them on while nobody answers that. A whole file only: a range of one goes to the service.
+_COPIED = "/media/{media_id}/{variant}"
 _SAFE = ("GET", "HEAD", "OPTIONS")
 _SPARE_MS = 50  # the gateway gives up this long before its caller would, so that the caller gets an answer
 
@@ -39,6 +42,8 @@ class Limits:
     deadline_upload_ms: int = 30_000
     connect_ms: int = 250
     retry_after_s: int = 1
+    copies_megabytes: int = 256
+    copies_fresh_s: int = 1  # so long after its removal a medium may still be seen
 
 
 LIMITS = Limits()
@@ -194,6 +199,8 @@ def _http(folder: Path, access_log: Path, limits: Limits) -> Iterator[str]:
         "limit_req_status 429;",
         "limit_req_log_level info;",
     )
+    kept = f"keys_zone=copies:2m inactive=60m max_size={limits.copies_megabytes}m use_temp_path=off"
+    yield f"proxy_cache_path {_path(folder / 'copies')} levels=1 {kept};"
 
 
 def _map(source: str, target: str, entries: Mapping[str, str]) -> Iterator[str]:
@@ -244,6 +251,7 @@ def _maps(
     unsafe = {'"~*:websocket$"': "1", f'"~^({"|".join(_SAFE)}):"': "0", "default": "1"}
     yield from _map("$request_method:$http_upgrade", "tl_is_unsafe", unsafe)
     yield from _map("$tl_is_by_cookie$tl_is_unsafe$tl_is_same_site", "tl_is_forged", {'"110"': "1", "default": "0"})
+    yield from _map("$upstream_cache_status", "tl_stale", {"STALE": "media", "default": '""'})
     yield from _map(
         "$http_upgrade:$arg_transport", "tl_is_polling", {'"~*^websocket:(websocket)?$"': "0", "default": "1"}
     )
@@ -334,6 +342,8 @@ def _locations(
             yield "    proxy_request_buffering off;"
             yield f"    proxy_read_timeout {limits.deadline_upload_ms - _SPARE_MS}ms;"
             yield f"    proxy_send_timeout {limits.deadline_upload_ms}ms;"
+        elif template == _COPIED:
+            yield from (f"    {line}" for line in _copies(limits))
         elif any(r.method not in _SAFE for r in routes):
             yield f"    proxy_read_timeout {limits.deadline_write_ms - _SPARE_MS}ms;"
         yield "}"
@@ -346,3 +356,20 @@ def _locations(
             yield "    proxy_read_timeout 90s;"  # Socket.IO pings every 25 s
             yield "    proxy_send_timeout 90s;"
             yield "}"
+
+
+def _copies(limits: Limits) -> Iterator[str]:
+    yield from (
+        "proxy_cache copies;",
+        "proxy_cache_key $uri;",
+        "proxy_ignore_headers Cache-Control Expires;",  # those are the browser's
+        f"proxy_cache_valid 200 404 {limits.copies_fresh_s}s;",  # 404: what was removed is not stale, but gone
+        "proxy_cache_revalidate on;",
+        "proxy_cache_use_stale error timeout http_500 http_503;",
+        "proxy_cache_bypass $http_range;",
+        "proxy_no_cache $http_range;",
+        f"add_header {HEADER_DEGRADED} $tl_stale always;",
+    )
+    # A cache asks for whole files without conditions of the client's, unless it is told to pass them on.
+    yield from _headers()
+    yield from ("proxy_set_header Range $http_range;", "proxy_set_header If-Range $http_if_range;")

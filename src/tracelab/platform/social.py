@@ -59,8 +59,10 @@ _SERVICES = (
         "media",
         "POST /api/media",
         "GET /api/media/{media_id}",
+        "DELETE /api/media/{media_id}",
         "GET /media/{media_id}/{variant}",
         "POST /internal/media/urls",
+        "POST /internal/users/{user_id}/delete",
     ),
 )
 

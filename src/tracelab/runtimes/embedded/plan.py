@@ -201,7 +201,10 @@ class Planner:
             _SERVICE_ENTRY,
             lambda: {"app": component.app},
             health="/health/ready",
-            env=lambda: self._wiring.service_environment(component, instance),
+            env=lambda: {
+                **self._wiring.service_environment(component, instance),
+                "TRACELAB_SCRATCH": str(self._site.folder / "scratch" / instance.replace("#", "-")),
+            },
         )
 
     def _fork(
