@@ -137,6 +137,8 @@ def test_a_number_without_a_unit_is_refused(command: CommandLine, words: tuple[s
         (("scenario", "timeline", "--loud"), "No such option: --loud"),
         (("up", "--port", "gateway"), "expected COMPONENT=PORT"),
         (("up", "--port", "gateway=99999"), "expected COMPONENT=PORT"),
+        (("up", "--otlp-to", "localhost:4318"), "expected the URL of an OTLP/HTTP receiver"),
+        (("up", "--otlp-to", "grpc://127.0.0.1:4317"), "expected the URL of an OTLP/HTTP receiver"),
         (("up", "--telemetry", "loud"), "expected 'sdk' or 'off'"),
         (("up", "--name", "../elsewhere"), "expected 1 to 40 letters"),
         (("gate", "--max-time", "10s"), "expected at least 50s"),

@@ -3,6 +3,8 @@
 import asyncio
 import json
 import os
+import re
+import time
 import urllib.request
 from pathlib import Path
 from typing import Any
@@ -18,6 +20,7 @@ from tracelab.testing.person import Answer, Person, client_of
 
 pytestmark = pytest.mark.platform
 
+SERVERS = {f"{c.name}#1" for c in SOCIAL.of_kind(Kind.DATABASE, Kind.CACHE)}
 STORES = {f"{c.name}#1" for c in SOCIAL.of_kind(Kind.DATABASE, Kind.CACHE, Kind.OBJECT_STORE)}
 
 
@@ -115,6 +118,56 @@ def test_reset_says_what_it_did(command: CommandLine) -> None:
     for store in STORES:
         assert f"{store} " in said
     assert f"reset: {len(STORES)} stores are empty, nobody is registered" in said
+
+
+async def test_status_shows_what_caches_and_stores_answer(command: CommandLine, platform: Platform) -> None:
+    """Hits as the platform's rules count them, and as each server does; the latter come every five seconds."""
+    async with client_of(platform.gateway) as client:
+        ann = await client.register()
+        for _ in range(5):
+            assert (await client.ask("GET", f"/api/timeline/{ann.id}", token=ann.token)).status == 200
+
+    def document() -> dict[str, Any]:
+        shown: dict[str, Any] = command.run("status", "--json").document()
+        return shown
+
+    deadline = time.monotonic() + 30
+    while True:
+        status = await asyncio.to_thread(document)
+        caches = {c["name"]: c for c in status["caches"]}
+        stores = {s["name"]: s for s in status["stores"]}
+        if stores.keys() >= SERVERS and all(
+            stores[name]["hit_ratio"] is not None for name in ("feed-db#1", "feed-redis#1")
+        ):
+            break
+        assert time.monotonic() < deadline, stores
+    assert {"profile", "following", "followers", "post", "timeline"} <= caches.keys()
+    assert caches["timeline"]["reads"] >= 5
+    assert 0 < caches["timeline"]["hit_ratio"] <= 1
+    assert all(s["is_up"] for s in stores.values())
+    assert 0.5 < stores["feed-db#1"]["hit_ratio"] <= 1
+    assert status["onward"] is None
+    shown = (await asyncio.to_thread(command.run, "status")).out
+    assert re.search(r"^ +timeline +[\d.]+ %  of [\d,]+ reads", shown, re.MULTILINE)
+    assert re.search(r"^ +feed-db#1 +[\d.]+ %  of [\d,]+ reads", shown, re.MULTILINE)
+
+
+async def test_stores_say_what_they_do_and_nobodys_words(platform: Platform) -> None:
+    """The costliest statements by what they are, without a constant; no password, and none of our own questions."""
+    await living(platform)
+    deadline = time.monotonic() + 30
+    while True:
+        with urllib.request.urlopen(f"{platform.collector}/metrics", timeout=10) as reply:  # noqa: ASYNC210
+            text = reply.read().decode()
+        statements = re.findall(r'tracelab_db_statement_calls_total\{.*statement="([^"]*)"', text)
+        if any("INSERT INTO posts" in s for s in statements):
+            break
+        assert time.monotonic() < deadline, statements
+        await asyncio.sleep(0.2)
+    assert not any("PASSWORD" in s.upper().split() or "pg_stat" in s for s in statements)
+    assert not any("to be forgotten" in s for s in statements)
+    for name in ("tracelab_store_up", "tracelab_db_size_bytes", "tracelab_redis_keys", "tracelab_redis_memory_bytes"):
+        assert f"{name}{{" in text
 
 
 def test_urls_are_those_of_status(command: CommandLine, platform: Platform) -> None:

@@ -4,7 +4,7 @@ import sys
 from collections.abc import Iterable, Mapping, Sequence
 from contextlib import ExitStack
 from types import TracebackType
-from typing import TYPE_CHECKING, Self
+from typing import TYPE_CHECKING, Any, Self
 
 from rich.console import Console
 
@@ -107,12 +107,15 @@ def _console(voice: Voice) -> Console:
     return make_console(sys.stdout, colour=voice.colour)
 
 
-def show_status(platform: "Platform", voice: Voice, *, is_fresh: bool = False) -> int:
-    """Show a platform; after `up` only what a reader needs next."""
+def show_status(
+    platform: "Platform", voice: Voice, *, is_fresh: bool = False, observed: "Mapping[str, Any] | None" = None
+) -> int:
+    """Show a platform; after `up` only what a reader needs next. `observed` is what its collector knows."""
     from tracelab.report.console import status_table
 
+    document = {**platform.as_json(), **(observed or {})}
     if voice.json:
-        voice.document(platform.as_json())
+        voice.document(document)
         return 0
     console = _console(voice)
     if voice.quiet:
@@ -127,7 +130,7 @@ def show_status(platform: "Platform", voice: Voice, *, is_fresh: bool = False) -
             highlight=False,
         )
     else:
-        console.print(status_table(platform.as_json()))
+        console.print(status_table(document))
     return 0
 
 

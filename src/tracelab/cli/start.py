@@ -44,6 +44,10 @@ def up(
         list[str] | None, typer.Option("--port", help="Fix a component's port.", metavar="COMPONENT=PORT")
     ] = None,
     telemetry: Annotated[str, typer.Option(help="'sdk', or 'off' to see what observing costs.")] = "sdk",
+    otlp_to: Annotated[
+        str | None,
+        typer.Option("--otlp-to", metavar="URL", help="Send the telemetry to your backend as well, by OTLP/HTTP."),
+    ] = None,
     timeout: Annotated[str, typer.Option(help="How long everything may take to become ready.")] = "60s",
     name: Name = None,
     json: Json = False,
@@ -68,6 +72,7 @@ def up(
         name=platform_name(name),
         ports=_ports(port or []),
         telemetry=telemetry,
+        otlp_to=None if otlp_to is None else _backend(otlp_to),
         timeout_s=duration_s(timeout),
     )
     chosen, why = boot.choose_runtime(runtime)
@@ -75,6 +80,24 @@ def up(
         renderer.say(f"runtime: {chosen} ({why})")
         platform = boot.up(SOCIAL, options, runtime_name=chosen, on_event=renderer.on_event)
     return show_status(platform, speech, is_fresh=True)
+
+
+def _backend(url: str) -> str:
+    from urllib.parse import urlsplit
+
+    from tracelab.errors import UsageError
+
+    try:
+        parts = urlsplit(url)
+        is_good = parts.scheme in ("http", "https") and bool(parts.hostname) and not parts.query and parts.port != 0
+    except ValueError:  # no port, or half an IPv6 address
+        is_good = False
+    if not is_good:
+        raise UsageError(
+            f"--otlp-to {url}: expected the URL of an OTLP/HTTP receiver, without /v1/traces",
+            hint="tracelab up --otlp-to http://127.0.0.1:4318",
+        )
+    return url.rstrip("/").removesuffix("/v1/traces")
 
 
 def _ports(words: list[str]) -> dict[str, int]:
@@ -94,12 +117,13 @@ def _ports(words: list[str]) -> dict[str, int]:
 def status(
     name: Name = None, json: Json = False, quiet: Quiet = False, no_color: NoColor = False, debug: Debug = False
 ) -> int:
-    """Show what is running: state, ports, restarts, memory."""
+    """Show what is running: state, ports, restarts, memory, and what the caches answer."""
     from tracelab.cli.render import show_status
-    from tracelab.experiment import boot
+    from tracelab.experiment import boot, tend
 
     platform, runtime = boot.attach(platform_name(name))
-    return show_status(runtime.status(platform), voice(json=json, quiet=quiet, no_color=no_color))
+    speech = voice(json=json, quiet=quiet, no_color=no_color)
+    return show_status(runtime.status(platform), speech, observed=tend.observed(platform))
 
 
 @app.command(rich_help_panel=_PANEL, epilog=examples("tracelab urls", "tracelab urls --json"))

@@ -24,6 +24,10 @@ class CollectorClient:
         """Flush every exporter and wait until received equals exported; the reply says by how much it is not."""
         return self._post("flush", {"timeout_s": timeout_s}, timeout_s=timeout_s + 5)
 
+    def status(self) -> dict[str, Any]:
+        """Return the hits of caches and stores, and how telemetry is sent on (`tracelab.collector.summary`)."""
+        return self._ask("status", None, timeout_s=3.0)
+
     def gauge(self, metric: str, value: float, tags: dict[str, str], statsd: str) -> None:
         """Send one StatsD gauge, e.g. that a fault is active; nothing waits for it."""
         import socket
@@ -34,9 +38,12 @@ class CollectorClient:
             out.sendto(f"{metric}:{value:g}|g|#{labels}".encode(), (host, int(port)))
 
     def _post(self, what: str, body: dict[str, Any], *, timeout_s: float) -> dict[str, Any]:
+        return self._ask(what, json.dumps(body).encode(), timeout_s=timeout_s)
+
+    def _ask(self, what: str, body: bytes | None, *, timeout_s: float) -> dict[str, Any]:
         url = f"{self._base}/tracelab/v1/{what}"
         request = urllib.request.Request(  # noqa: S310 -- the platform's own loopback URL
-            url, data=json.dumps(body).encode(), headers={"Content-Type": "application/json"}, method="POST"
+            url, data=body, headers={"Content-Type": "application/json"}
         )
         try:
             with urllib.request.urlopen(request, timeout=timeout_s) as reply:  # noqa: S310

@@ -1,10 +1,22 @@
 """Tend a platform that is up: restart parts of it, bring its data to a known state."""
 
-from tracelab.errors import UsageError
+from contextlib import suppress
+from typing import Any
+
+from tracelab.errors import InfrastructureError, UsageError
+from tracelab.experiment.collecting import CollectorClient
 from tracelab.experiment.harm import topology_of
 from tracelab.experiment.record import is_recording
 from tracelab.platform.handle import Platform
 from tracelab.runtimes.port import Capability, OnEvent, Runtime
+
+
+def observed(platform: Platform) -> dict[str, Any]:
+    """Return what the collector knows of caches, stores and the backend beside ours; empty where it does not answer."""
+    if platform.collector:
+        with suppress(InfrastructureError):
+            return CollectorClient(platform.collector).status()
+    return {}
 
 
 def restart(platform: Platform, runtime: Runtime, word: str, on_event: OnEvent) -> tuple[str, ...]:

@@ -43,6 +43,7 @@ class UpOptions:
     name: str = "default"
     ports: dict[str, int] = field(default_factory=dict)
     telemetry: str = "sdk"  # sdk or off
+    otlp_to: str | None = None  # the OTLP/HTTP URL of a backend that is to have the telemetry as well
     timeout_s: float = 60.0
 
 

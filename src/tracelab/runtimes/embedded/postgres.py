@@ -6,7 +6,7 @@ import signal
 from pathlib import Path
 from typing import Final
 
-from tracelab.runtimes.embedded.cluster import DATABASE, PASSWORD_FILE, SUPERUSER, Clusters
+from tracelab.runtimes.embedded.cluster import DATABASE, PASSWORD_FILE, SUPERUSER, Clusters, has_statements
 from tracelab.runtimes.embedded.identity import Identity
 from tracelab.runtimes.embedded.process import Launcher, Process
 
@@ -33,6 +33,9 @@ _OPTIONS = (
     "log_min_error_statement=panic",  # statements carry passwords and people's words
     "log_line_prefix=%m [%p] ",
 )
+MONITOR = "tracelab_monitor"  # may read what the server counts, and no table
+# Statements are counted by what they are, without their constants; those that set passwords have none, and are not.
+_STATEMENTS = ("shared_preload_libraries=pg_stat_statements", "pg_stat_statements.track_utility=off")
 _STOP = ("-v", "ON_ERROR_STOP=1")
 # Alembic's table says which schema this is, and is no data. NOTICE would stand among the counts.
 _EMPTY = """\
@@ -57,6 +60,7 @@ class Postgres:
         name: str,
         password: str,
         superuser_password: str,
+        monitor_password: str,
         data: Path,
         port: int,
         log: Path,
@@ -67,6 +71,7 @@ class Postgres:
         self._role = role(name)
         self._password = password
         self._superuser_password = superuser_password
+        self._monitor_password = monitor_password
         self._data = data
         self._port = port
         self._log = log
@@ -80,6 +85,8 @@ class Postgres:
             await self._clusters.take(self._data)
         major = int((self._data / "PG_VERSION").read_text().strip())
         options = [*_OPTIONS, *(["io_method=sync"] if major >= 18 else [])]
+        if has_statements(self._identity.binary):
+            options += _STATEMENTS
         return self._launcher.start(
             [
                 str(self._identity.binary),
@@ -119,6 +126,7 @@ class Postgres:
         statements = (
             f"ALTER ROLE {SUPERUSER} PASSWORD '{self._superuser_password}';\n"
             f"CREATE ROLE {self._role} LOGIN PASSWORD '{self._password}';\n"
+            f"CREATE ROLE {MONITOR} LOGIN PASSWORD '{self._monitor_password}' IN ROLE pg_monitor;\n"
             f"ALTER DATABASE {DATABASE} OWNER TO {self._role};\n"
             f"UPDATE pg_database SET datname = '{self._role}' WHERE datname = '{DATABASE}';\n"
         )

@@ -121,7 +121,12 @@ class Supervisor:
         self._site.data.mkdir(exist_ok=True)
         secrets_ = wiring.load_secrets(self._site.data / "secrets.json", topology)
         self._wiring = wiring.Wiring(
-            topology=topology, ports=ports, secrets=secrets_, name=self._name, telemetry=options.telemetry
+            topology=topology,
+            ports=ports,
+            secrets=secrets_,
+            name=self._name,
+            telemetry=options.telemetry,
+            otlp_to=options.otlp_to,
         )
         self._planner = plan.Planner(
             wiring=self._wiring, site=self._site, launcher=self._launcher, nursery=self._nursery

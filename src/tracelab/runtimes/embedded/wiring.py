@@ -10,7 +10,7 @@ import tracelab
 from tracelab import settings
 from tracelab.platform.topology import Component, Kind, Protocol, Topology
 from tracelab.runtimes.embedded.ports import Ports
-from tracelab.runtimes.embedded.postgres import role
+from tracelab.runtimes.embedded.postgres import MONITOR, role
 
 HOST = "127.0.0.1"
 BUCKET = "media"
@@ -23,6 +23,7 @@ class Secrets:
     service_token: str
     control_token: str
     superuser: str
+    monitor: str
     access_key: str
     secret_key: str
     stores: dict[str, str]
@@ -35,6 +36,7 @@ def make_secrets(topology: Topology) -> Secrets:
         service_token=secrets.token_hex(24),
         control_token=secrets.token_hex(24),
         superuser=secrets.token_hex(24),
+        monitor=secrets.token_hex(24),
         access_key=secrets.token_hex(10),
         secret_key=secrets.token_hex(20),
         stores={c.name: secrets.token_hex(16) for c in stores},
@@ -62,6 +64,7 @@ class Wiring:
     secrets: Secrets
     name: str
     telemetry: str
+    otlp_to: str | None = None
 
     def address(self, instance: str) -> str:
         """Return an instance's ``host:port``."""
@@ -93,6 +96,16 @@ class Wiring:
         """Return the base URL of the collector, where the topology has one."""
         found = self.topology.of_kind(Kind.COLLECTOR)
         return f"http://{self.address(found[0].instance_ids[0])}" if found else None
+
+    def monitored(self) -> dict[str, str]:
+        """Return a URL per instance of a database or cache, by which its statistics can be read and nothing else."""
+        return {
+            instance: f"postgresql://{MONITOR}:{self.secrets.monitor}@{self.address(instance)}/{role(component.name)}"
+            if component.kind is Kind.DATABASE
+            else self._url(component.name, self.address(instance), Protocol.REDIS)
+            for component in self.topology.of_kind(Kind.DATABASE, Kind.CACHE)
+            for instance in component.instance_ids
+        }
 
     @property
     def statsd(self) -> str | None:
