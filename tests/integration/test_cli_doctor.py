@@ -9,7 +9,7 @@ from typing import Any
 
 import pytest
 
-from tracelab.runtimes.embedded import lock
+from tracelab.runtimes import lock
 from tracelab.testing.command import CommandLine
 
 NAMES = {

@@ -61,7 +61,7 @@ class Collector:
     def __init__(self, options: Mapping[str, Any]) -> None:
         folder = Path(options["folder"])
         folder.mkdir(parents=True, exist_ok=True)
-        self._life = _life_of_parent()
+        self._life = str(options.get("life") or _life_of_parent())
         self.book = Book()
         self.metrics = MetricTable()
         self.writer = Writer(
@@ -157,7 +157,9 @@ class Collector:
             if options.get("grpc_port"):
                 from tracelab.collector import rpc
 
-                grpc_server = await rpc.start(self.intake, int(options["grpc_port"]))
+                grpc_server = await rpc.start(
+                    self.intake, int(options["grpc_port"]), host=str(options.get("host") or "127.0.0.1")
+                )
                 stack.push_async_callback(grpc_server.stop, 1.0)
             await stack.enter_async_context(_running(self._tick()))
             await stack.enter_async_context(_running(self._stores.watch()))
@@ -211,7 +213,8 @@ def main(options: dict[str, Any], sockets: dict[str, socket.socket]) -> None:
     """Run a collector until SIGTERM.
 
     `options`: ``folder`` (the platform's; idle traffic lands below ``traffic``, the state in
-    ``collector.json``), ``access_log``, ``gateway_instance``, ``boot``, ``environment``, ``grpc_port``;
+    ``collector.json``), ``access_log``, ``gateway_instance``, ``boot``, ``environment``, ``grpc_port`` at ``host``;
+    ``life`` tells one life of the platform from the next (default: which process is our parent);
     ``onward``, the OTLP/HTTP URL of who else is to have the gateway's spans (nobody else can send them); ``otlp_to``,
     that of a backend that is to have everything: spans, logs, and every ten seconds the metrics; ``stores``, a URL
     per instance of a database or cache that is asked for its statistics;

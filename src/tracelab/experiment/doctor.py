@@ -21,7 +21,6 @@ _DISTRIBUTION = "tracelab-testbed"
 _NEEDED_BYTES, _ROOMY_BYTES = 300 << 20, 2 << 30
 _NEEDED_MEMORY, _ROOMY_MEMORY = 400 << 20, 1 << 30
 _NEEDED_FILES, _ROOMY_FILES = 1024, 8192
-_ENGINE_S = 2
 
 
 def examine() -> Iterator[Condition]:
@@ -146,16 +145,19 @@ def addresses() -> Condition:
 
 
 def engine() -> Condition:
-    """Return whether a container engine answers, which the embedded runtime does not need."""
-    import docker
+    """Return whether a container engine answers and has our image; the embedded runtime needs neither."""
+    from tracelab.runtimes.containers import glance, image
 
-    try:
-        client = docker.from_env(timeout=_ENGINE_S)
-        try:
-            version = client.version()["Version"]
-        finally:
-            client.close()
-    except Exception as cause:  # noqa: BLE001 -- docker's client passes on what urllib3, requests and paramiko raise
-        why = type(cause).__name__
-        return ok("engine", f"no container engine answers ({why}); the embedded runtime needs none")
-    return ok("engine", f"a container engine answers, version {version}")
+    where = glance.address()
+    if where is None:
+        return ok("engine", "there is no container engine; the embedded runtime needs none")
+    if not glance.is_answering():
+        return warn(
+            "engine",
+            f"the container engine at {where} does not answer; the embedded runtime needs none",
+            "systemctl start docker; or sudo usermod -aG docker $USER, and log in again",
+        )
+    ours = image.reference(image.TRACELAB)
+    if not image.is_there():
+        return ok("engine", f"{where} answers; it has no current image {ours}, which --runtime containers builds")
+    return ok("engine", f"{where} answers, and has the image {ours}")

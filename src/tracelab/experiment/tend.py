@@ -8,7 +8,7 @@ from tracelab.experiment.collecting import CollectorClient
 from tracelab.experiment.harm import topology_of
 from tracelab.experiment.record import is_recording
 from tracelab.platform.handle import Platform
-from tracelab.runtimes.port import Capability, OnEvent, Runtime
+from tracelab.runtimes.port import Capability, OnEvent, Runtime, Tending
 
 
 def observed(platform: Platform) -> dict[str, Any]:
@@ -26,9 +26,9 @@ def restart(platform: Platform, runtime: Runtime, word: str, on_event: OnEvent) 
         UnknownName: the word names nothing that is up.
         UsageError: the runtime cannot.
     """
-    _need(runtime, Capability.RESTART)
+    tending = _tending(runtime, Capability.RESTART)
     instances = topology_of(platform).targets(word)
-    runtime.restart(platform, instances, on_event)
+    tending.restart(platform, instances, on_event)
     return instances
 
 
@@ -38,13 +38,14 @@ def reset(platform: Platform, runtime: Runtime, on_event: OnEvent) -> None:
     Raises:
         UsageError: the runtime cannot, or a Run is being recorded, which would be one of two platforms.
     """
-    _need(runtime, Capability.RESET)
+    tending = _tending(runtime, Capability.RESET)
     busy = is_recording(platform)
     if busy is not None:
         raise UsageError(f"run {busy} is being recorded on this platform", hint="tracelab reset, when it has ended")
-    runtime.reset(platform, on_event)
+    tending.reset(platform, on_event)
 
 
-def _need(runtime: Runtime, capability: Capability) -> None:
-    if capability not in runtime.capabilities:
+def _tending(runtime: Runtime, capability: Capability) -> Tending:
+    if capability not in runtime.capabilities or not isinstance(runtime, Tending):
         raise UsageError(f"runtime {runtime.name} cannot {capability}", hint="tracelab up --runtime embedded")
+    return runtime

@@ -4,7 +4,7 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from enum import StrEnum
 from pathlib import Path
-from typing import Protocol
+from typing import Protocol, runtime_checkable
 
 from tracelab.platform.handle import Platform
 from tracelab.platform.topology import Topology
@@ -37,7 +37,11 @@ OnEvent = Callable[[BootEvent], None]
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class UpOptions:
-    """How a platform is started. `ports` fixes the ports of some components (``{"gateway": 8080}``)."""
+    """How a platform is started.
+
+    `ports` fixes the ports of some components (``{"gateway": 8080}``), `use` names by URL the stores that somebody else
+    runs (``{"auth-db": "postgresql://..."}``), `images` the set of images, where the runtime has any.
+    """
 
     home: Path
     name: str = "default"
@@ -45,6 +49,8 @@ class UpOptions:
     telemetry: str = "sdk"  # sdk or off
     otlp_to: str | None = None  # the OTLP/HTTP URL of a backend that is to have the telemetry as well
     timeout_s: float = 60.0
+    use: dict[str, str] = field(default_factory=dict)
+    images: str | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -92,15 +98,6 @@ class Runtime(Protocol):
     def down(self, platform: Platform, on_event: OnEvent, *, keep_data: bool = False) -> None:
         """Stop everything; no process, port, socket or temporary file is left. Idempotent."""
 
-    def restart(self, platform: Platform, instances: tuple[str, ...], on_event: OnEvent) -> None:
-        """Restart instances in order, each drained first and ready before the next ends.
-
-        Where a component has several instances, nobody meets an error.
-        """
-
-    def reset(self, platform: Platform, on_event: OnEvent) -> None:
-        """Remove everything that people left in databases, caches and objects; everything is ready again afterwards."""
-
     def kill(
         self, platform: Platform, instances: tuple[str, ...], *, fault_id: str, ttl_s: float, gracefully: bool = False
     ) -> Lease:
@@ -111,3 +108,17 @@ class Runtime(Protocol):
 
     def logs(self, platform: Platform, component: str, *, follow: bool, lines: int) -> Iterator[str]:
         """Yield the last log lines of a component, then new ones while `follow`."""
+
+
+@runtime_checkable
+class Tending(Protocol):
+    """What a runtime with the capabilities `RESTART` and `RESET` can be asked besides."""
+
+    def restart(self, platform: Platform, instances: tuple[str, ...], on_event: OnEvent) -> None:
+        """Restart instances in order, each drained first and ready before the next ends.
+
+        Where a component has several instances, nobody meets an error.
+        """
+
+    def reset(self, platform: Platform, on_event: OnEvent) -> None:
+        """Remove everything that people left in databases, caches and objects; everything is ready again afterwards."""

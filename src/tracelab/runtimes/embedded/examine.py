@@ -8,9 +8,10 @@ from pathlib import Path
 from tracelab.errors import InfrastructureError, TracelabError
 from tracelab.platform import handle
 from tracelab.platform.social import SOCIAL
+from tracelab.runtimes import lock, program
 from tracelab.runtimes.condition import Condition, missing, ok, warn
-from tracelab.runtimes.embedded import identity, lock, program
-from tracelab.runtimes.embedded.ports import Ports
+from tracelab.runtimes.embedded import identity
+from tracelab.runtimes.ports import Ports
 
 _VERSION = {"postgres": "--version", "valkey": "--version", "nginx": "-v"}
 _ANSWER_S = 10.0

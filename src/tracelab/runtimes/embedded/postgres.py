@@ -1,41 +1,17 @@
 """One PostgreSQL server with one role and its database."""
 
 import contextlib
-import re
 import signal
 from pathlib import Path
 from typing import Final
 
-from tracelab.runtimes.embedded.cluster import DATABASE, PASSWORD_FILE, SUPERUSER, Clusters, has_statements
+from tracelab.runtimes import postgresql
+from tracelab.runtimes.embedded.cluster import PASSWORD_FILE, Clusters, has_statements
 from tracelab.runtimes.embedded.identity import Identity
 from tracelab.runtimes.embedded.process import Launcher, Process
+from tracelab.runtimes.postgresql import DATABASE, SUPERUSER
+from tracelab.runtimes.wiring import role
 
-# Durability costs boot time and protects nothing here: a platform's data lives as long as the platform. A process
-# that crashes loses nothing even so, as what it wrote is in the kernel: each commit writes (synchronous_commit stays
-# on, or the last half second would be in the killed server's memory alone), and does not wait for the disk.
-_OPTIONS = (
-    "listen_addresses=127.0.0.1",
-    "unix_socket_directories=",
-    "fsync=off",
-    "full_page_writes=off",
-    "wal_level=minimal",
-    "max_wal_senders=0",
-    "max_wal_size=64MB",
-    "shared_buffers=16MB",
-    "dynamic_shared_memory_type=mmap",  # in the data folder, so that none can be left behind in /dev/shm
-    "jit=off",
-    "max_connections=60",
-    "autovacuum_max_workers=1",
-    "max_worker_processes=2",
-    "max_parallel_workers=0",
-    "max_parallel_workers_per_gather=0",
-    "log_min_messages=warning",
-    "log_min_error_statement=panic",  # statements carry passwords and people's words
-    "log_line_prefix=%m [%p] ",
-)
-MONITOR = "tracelab_monitor"  # may read what the server counts, and no table
-# Statements are counted by what they are, without their constants; those that set passwords have none, and are not.
-_STATEMENTS = ("shared_preload_libraries=pg_stat_statements", "pg_stat_statements.track_utility=off")
 _STOP = ("-v", "ON_ERROR_STOP=1")
 # Alembic's table says which schema this is, and is no data. NOTICE would stand among the counts.
 _EMPTY = """\
@@ -84,9 +60,6 @@ class Postgres:
         if not (self._data / "PG_VERSION").exists():
             await self._clusters.take(self._data)
         major = int((self._data / "PG_VERSION").read_text().strip())
-        options = [*_OPTIONS, *(["io_method=sync"] if major >= 18 else [])]
-        if has_statements(self._identity.binary):
-            options += _STATEMENTS
         return self._launcher.start(
             [
                 str(self._identity.binary),
@@ -94,7 +67,9 @@ class Postgres:
                 str(self._data),
                 "-p",
                 str(self._port),
-                *(word for option in options for word in ("-c", option)),
+                *postgresql.options(
+                    major=major, listen="127.0.0.1", has_statements=has_statements(self._identity.binary)
+                ),
             ],
             log=self._log,
             cwd=self._data,
@@ -117,18 +92,12 @@ class Postgres:
         return None
 
     async def _provision(self) -> None:
-        """Give the superuser a password of this platform, and the component its role and database.
-
-        The cluster's only database is renamed rather than another one made, which would copy 7 MB. ALTER DATABASE
-        refuses to rename the database that one is connected to; its catalog row does not.
-        """
+        """Give the superuser a password of this platform, and the component its role and database."""
         secret = self._data / PASSWORD_FILE
         statements = (
             f"ALTER ROLE {SUPERUSER} PASSWORD '{self._superuser_password}';\n"
-            f"CREATE ROLE {self._role} LOGIN PASSWORD '{self._password}';\n"
-            f"CREATE ROLE {MONITOR} LOGIN PASSWORD '{self._monitor_password}' IN ROLE pg_monitor;\n"
-            f"ALTER DATABASE {DATABASE} OWNER TO {self._role};\n"
-            f"UPDATE pg_database SET datname = '{self._role}' WHERE datname = '{DATABASE}';\n"
+            + postgresql.monitor(self._monitor_password)
+            + postgresql.ownership(self._role, self._password)
         )
         await self._psql(statements, DATABASE, secret.read_text(encoding="ascii"), self._log)
         secret.unlink()
@@ -163,8 +132,3 @@ class Postgres:
             text=statements,
             timeout_s=30.0,
         )
-
-
-def role(component: str) -> str:
-    """Return the name of a component's role and database: ``feed-db`` -> ``feed_db``."""
-    return re.sub(r"\W", "_", component)

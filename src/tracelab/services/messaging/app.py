@@ -11,9 +11,11 @@ from tracelab.clock import iso, now_ns
 from tracelab.conventions import METRIC_MESSAGES
 from tracelab.services.kit import viewer
 from tracelab.services.kit.app import Parts, build
+from tracelab.services.kit.cache import Cache
 from tracelab.services.kit.database import Database
 from tracelab.services.kit.edge import Edge
 from tracelab.services.kit.identifier import new_id
+from tracelab.services.kit.limit import Limits
 from tracelab.services.messaging.channel import RedisChannel, origin
 from tracelab.services.messaging.conversation import ConversationMissing, InvalidMessage
 from tracelab.services.messaging.dispatch import Dispatch
@@ -67,6 +69,7 @@ def create_app(settings: ServiceSettings) -> ASGIApp:
         messaging.forget(user_id)
         await events.dismiss(user_id)
 
+    cache = Cache(settings.edges["messages-redis"][0], target="messages-redis", edge="messaging->messages-redis")
     channel = RedisChannel(settings.edges["messages-redis"][0], target="messages-redis")
     presence = Presence(register=whereabouts, contacts=archive.contacts, announce=channel.announce, tell=sockets.tell)
     typists = ShownTypists(is_typing=is_typing, tell=sockets.tell, after_s=TYPING_S)
@@ -95,6 +98,7 @@ def create_app(settings: ServiceSettings) -> ASGIApp:
         await channel.stop()
         await events.close()
         await whereabouts.close()
+        await cache.close()
         await tokens.close()
         await auth.close()
         await database.close()
@@ -107,7 +111,7 @@ def create_app(settings: ServiceSettings) -> ASGIApp:
             required={"messages-db": database},
             optional={"messages-redis": channel},
             translations={ConversationMissing: 404, InvalidMessage: 422},
-            state={"tokens": tokens, "messaging": messaging},
+            state={"tokens": tokens, "messaging": messaging, "writes": Limits(cache)},
         )
     )
     app.router.routes.append(WebSocketRoute(PATH, Handshake(events)))
