@@ -25,7 +25,7 @@ peers:
 render:
     python -m tracelab.platform.stack.render dashboards
 
-# The tests that need a container engine; `.ci/engine just containers` starts one where root and apt are.
+# The tests that need a container engine alone; `.ci/engine just containers` starts one where root and apt are.
 containers *ARGS:
     python -m pytest tests/containers {{ ARGS }}
 
