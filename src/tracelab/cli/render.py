@@ -124,6 +124,8 @@ def show_status(
         console.print(f"\n{platform.name} is up after {platform.boot_s:.1f} s", highlight=False)
         for what, url in {"gateway": platform.gateway, **platform.urls}.items():
             console.print(f"  {what:<12} {url}", highlight=False)
+        if platform.ca:
+            console.print(f"  {'trust':<12} {platform.ca}", highlight=False, soft_wrap=True)
         suffix = "" if platform.name == "default" else f" --name {platform.name}"
         console.print(
             f"next: tracelab scenario timeline{suffix} | tracelab chaos kill redis{suffix} | tracelab down{suffix}",

@@ -51,6 +51,9 @@ def up(
         str | None, typer.Option(help="Containers: 'bundled' (one image, ours) or 'upstream'.", metavar="SET")
     ] = None,
     telemetry: Annotated[str, typer.Option(help="'sdk', or 'off' to see what observing costs.")] = "sdk",
+    tls: Annotated[
+        bool, typer.Option("--tls", help="Serve HTTPS, by an authority of the platform's own (see `tracelab status`).")
+    ] = False,
     otlp_to: Annotated[
         str | None,
         typer.Option("--otlp-to", metavar="URL", help="Send the telemetry to your backend as well, by OTLP/HTTP."),
@@ -80,6 +83,7 @@ def up(
         name=platform_name(name),
         ports=_ports(port or []),
         telemetry=telemetry,
+        tls=tls,
         otlp_to=None if otlp_to is None else _backend(otlp_to),
         timeout_s=duration_s(timeout),
         images=images,

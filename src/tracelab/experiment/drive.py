@@ -78,6 +78,7 @@ def job(record: Recording, name: str, plan: Plan) -> Job:
     return Job(
         scenario=name,
         gateway=platform.gateway,
+        ca=platform.ca,
         otlp_http=platform.urls.get("otlp_http"),
         collector=platform.collector or None,
         environment=platform.name,

@@ -47,6 +47,7 @@ class UpOptions:
     name: str = "default"
     ports: dict[str, int] = field(default_factory=dict)
     telemetry: str = "sdk"  # sdk or off
+    tls: bool = False  # the gateway speaks HTTPS, by an authority of the platform's own
     otlp_to: str | None = None  # the OTLP/HTTP URL of a backend that is to have the telemetry as well
     timeout_s: float = 60.0
     use: dict[str, str] = field(default_factory=dict)

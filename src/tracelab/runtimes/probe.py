@@ -3,6 +3,7 @@
 import asyncio
 import contextlib
 import re
+import ssl
 from dataclasses import dataclass
 
 from tracelab.errors import InfrastructureError
@@ -32,10 +33,12 @@ class Question:
         return await http(self.port, self.word, expected=None if self.is_any else 200, timeout_s=timeout_s)
 
 
-async def http(port: int, path: str, *, expected: int | None = 200, timeout_s: float = 5.0) -> str | None:
+async def http(
+    port: int, path: str, *, expected: int | None = 200, timeout_s: float = 5.0, tls: ssl.SSLContext | None = None
+) -> str | None:
     """GET a path; ready when the status is `expected` (any, where that is None)."""
     request = f"GET {path} HTTP/1.1\r\nHost: {_HOST}\r\nConnection: close\r\nAccept: */*\r\n\r\n"
-    reply = await _exchange(port, request.encode(), timeout_s)
+    reply = await _exchange(port, request.encode(), timeout_s, tls=tls)
     if isinstance(reply, str):
         return reply
     head, _, body = reply.decode(errors="replace").partition("\r\n\r\n")
@@ -82,12 +85,14 @@ async def postgresql(port: int, role: str, *, timeout_s: float = 5.0) -> str | N
     return f"PostgreSQL says {fields[0][1:]!r}" if fields else "PostgreSQL hung up"
 
 
-async def _exchange(port: int, request: bytes, timeout_s: float, *, enough: int = 16384) -> bytes | str:
+async def _exchange(
+    port: int, request: bytes, timeout_s: float, *, enough: int = 16384, tls: ssl.SSLContext | None = None
+) -> bytes | str:
     """Send, and return what was answered until the connection's end, or until it is enough; or why nothing was."""
     writer = None
     try:
         async with asyncio.timeout(timeout_s):
-            reader, writer = await asyncio.open_connection(_HOST, port)
+            reader, writer = await asyncio.open_connection(_HOST, port, ssl=tls)
             writer.write(request)
             answer = b""
             while len(answer) < enough and (part := await reader.read(4096)):

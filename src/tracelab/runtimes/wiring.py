@@ -74,6 +74,7 @@ class Wiring:
     name: str
     telemetry: str
     otlp_to: str | None = None
+    is_tls: bool = False
     used: Mapping[str, str] = field(default_factory=dict)
     published: Mapping[str, str] = field(default_factory=dict)
 
@@ -135,7 +136,12 @@ class Wiring:
         """Return the origins under which browsers may reach the gateway."""
         gateways = self.topology.of_kind(Kind.GATEWAY)
         ports = [self._published(c.instance_ids[0]).rpartition(":")[2] for c in gateways]
-        return tuple(f"http://{host}:{port}" for port in ports for host in (HOST, "localhost"))
+        return tuple(f"{self.scheme}://{host}:{port}" for port in ports for host in (HOST, "localhost"))
+
+    @property
+    def scheme(self) -> str:
+        """Return what the gateway speaks."""
+        return "https" if self.is_tls else "http"
 
     @property
     def statsd(self) -> str | None:

@@ -33,6 +33,8 @@ class StatusTable:
         for name, url in {"gateway": status.get("gateway"), **status.get("urls", {})}.items():
             if url:
                 yield Text.assemble((f"  {name:<14}", "dim"), str(url))
+        if status.get("ca"):
+            yield Text.assemble(("  trust         ", "dim"), str(status["ca"]), overflow="fold")
         yield Text("")
         wide = max([9, *(len(str(c["name"])) for c in components)])
         kinds = max([14, *(len(str(c["kind"])) + 2 for c in components)])

@@ -214,6 +214,8 @@ class _Boot:
     def run(self) -> Platform:
         """Get the images, make the network, start everything, and write the state file."""
         options = self._options
+        if options.tls:
+            raise UsageError("runtime containers serves no HTTPS", hint="tracelab up --runtime embedded --tls")
         images = image.chosen_set(options.images)
         supply.ensure(
             self._client, plan.words(self._topology, images, options.use), lambda text: self._say("images", text)

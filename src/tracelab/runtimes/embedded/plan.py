@@ -5,7 +5,7 @@ import signal
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from tracelab.errors import InfrastructureError, UnknownName
 from tracelab.platform.topology import Component, Kind, Topology
@@ -22,6 +22,9 @@ from tracelab.runtimes.embedded.recipe import Recipe
 from tracelab.runtimes.embedded.valkey import Valkey
 from tracelab.runtimes.ports import Ports
 from tracelab.runtimes.wiring import HOST, STATSD, Wiring
+
+if TYPE_CHECKING:
+    from tracelab.runtimes.authority import Credentials
 
 _SERVICE_ENTRY = "tracelab.services.kit.process:main"
 _COLLECTOR_ENTRY = "tracelab.collector.server:main"
@@ -89,6 +92,11 @@ class Planner:
         self._launcher = launcher
         self._nursery = nursery
         self.clusters: Clusters | None = None
+        self.credentials: Credentials | None = None
+        if wiring.is_tls:
+            from tracelab.runtimes.authority import establish
+
+            self.credentials = establish(site.folder / "tls", wiring.name)
 
     def members(self) -> list[Member]:
         """Return every instance of the topology, not started yet.
@@ -177,6 +185,7 @@ class Planner:
             log=self._site.log(component.name),
             ports=self._ports,
             launcher=self._launcher,
+            credentials=self.credentials,
         )
 
     def _collector(self, component: Component, instance: str) -> Recipe:

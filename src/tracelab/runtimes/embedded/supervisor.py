@@ -129,6 +129,7 @@ class Supervisor:
             telemetry=options.telemetry,
             used=options.use,
             otlp_to=options.otlp_to,
+            is_tls=options.tls,
         )
         self._planner = plan.Planner(
             wiring=self._wiring, ports=self._ports, site=self._site, launcher=self._launcher, nursery=self._nursery
@@ -192,7 +193,7 @@ class Supervisor:
         wires, topology = self._wiring, self._job.topology
         urls = {}
         gateways = topology.of_kind(Kind.GATEWAY)
-        gateway = f"http://{wires.address(gateways[0].instance_ids[0])}" if gateways else ""
+        gateway = f"{wires.scheme}://{wires.address(gateways[0].instance_ids[0])}" if gateways else ""
         if gateway:
             urls["gateway"] = gateway
         if wires.idp:
@@ -220,6 +221,7 @@ class Supervisor:
             control=control,
             control_token=secrets_.control_token,
             service_token=secrets_.service_token,
+            ca=str(self._planner.credentials.ca) if self._planner.credentials is not None else "",
         )
 
     def _background(self) -> None:
