@@ -7,6 +7,7 @@ millisecond. PostgreSQL has no query cache; how many pages it found in its buffe
 
 import asyncio
 import contextlib
+import hashlib
 import re
 from collections.abc import Mapping
 from typing import Any, Final
@@ -41,10 +42,10 @@ FROM pg_stat_database WHERE datname = current_database()
 _HAS_STATEMENTS: Final = "SELECT 1 FROM pg_extension WHERE extname = 'pg_stat_statements'"
 # Constants are $1, $2, ... there already: no statement carries anybody's words. The superuser (10) only provisions.
 _TOP: Final = """
-SELECT query, calls, total_exec_time / 1000 FROM pg_stat_statements
+SELECT query, sum(calls), sum(total_exec_time) / 1000 FROM pg_stat_statements
 WHERE dbid = (SELECT oid FROM pg_database WHERE datname = current_database())
 AND userid NOT IN (10, current_user::regrole)
-ORDER BY total_exec_time DESC LIMIT %s
+GROUP BY query ORDER BY 3 DESC LIMIT %s
 """
 _INFO: Final = b"INFO stats\r\nINFO memory\r\nINFO clients\r\nDBSIZE\r\nQUIT\r\n"
 
@@ -133,6 +134,9 @@ async def _rows(connection: psycopg.AsyncConnection[Any], statement: Any, *value
 
 
 def shortened(statement: str) -> str:
-    """Return a statement on one line, cut where it becomes long."""
+    """Return a statement on one line; where it becomes long it is cut, and a mark tells it from those that begin so."""
     plain = " ".join(statement.split())
-    return plain if len(plain) <= _SHOWN else f"{plain[: _SHOWN - 3]}..."
+    if len(plain) <= _SHOWN:
+        return plain
+    mark = hashlib.sha256(plain.encode()).hexdigest()[:4]
+    return f"{plain[: _SHOWN - 8]}... {mark}"
