@@ -283,11 +283,10 @@ def encode(value: Any) -> str:
 
 
 def float32(value: float) -> str:
-    """Return the shortest digits that are this float32."""
-    digits = next(
-        text for text in (f"{value:.{n}e}" for n in range(17)) if _as_float32(float(text)) == _as_float32(value)
-    )
-    if value and not 1e-6 <= abs(value) < 1e21:
+    """Return the shortest digits that are the float32 next to a number."""
+    value = _as_float32(value)
+    digits = next(text for text in (f"{value:.{n}e}" for n in range(17)) if _as_float32(float(text)) == value)
+    if value and not _as_float32(1e-6) <= abs(value) < _as_float32(1e21):
         mantissa, _, exponent = digits.partition("e")
         return f"{mantissa}e{exponent[0]}{exponent[1:].lstrip('0') if exponent[0] == '-' else exponent[1:]}"
     plain = f"{Decimal(digits):f}"

@@ -1,8 +1,8 @@
 """A stage: one toxic at work on one direction of one connection.
 
 Stages form a chain that ends in the half itself, which sends. All of them run in one thread, so that a toxic comes to
-a live connection by one assignment. Data are `bytes` of at most 32 KiB, each with the time at which it was received
-(seconds on the monotonic clock).
+a live connection by one assignment. Data are `bytes` of at most 32 KiB, each with the time at which it was received,
+or was due to leave the stage before (seconds on the monotonic clock): so that delays add up and lateness does not.
 """
 
 from collections import deque
@@ -112,7 +112,7 @@ class Queue(Stage):
         """Hold data until `due_s`, or until what is in front has gone."""
         self._last_s = due_s = max(due_s, self._last_s)
         if not self._items and due_s <= monotonic():
-            self._pass(data, at_s)
+            self._pass(data, max(due_s, at_s))
             return
         self._items.append((due_s, data, at_s))
         self.held_bytes += len(data or b"")
@@ -141,8 +141,9 @@ class Queue(Stage):
         """Hand on everything, at once."""
         items = list(self._items)
         self.drop()
-        for _, data, at_s in items:
-            self._pass(data, at_s)
+        now_s = monotonic()
+        for _, data, _ in items:
+            self._pass(data, now_s)
 
     def drop(self) -> None:
         """Forget everything."""
@@ -162,9 +163,9 @@ class Queue(Stage):
         self._timer = None
         now_s = monotonic()
         while self._items and self._items[0][0] <= now_s:
-            _, data, at_s = self._items.popleft()
+            due_s, data, at_s = self._items.popleft()
             self.held_bytes -= len(data or b"")
-            self._pass(data, at_s)
+            self._pass(data, max(due_s, at_s))
         if self._items and self._timer is None:
             self._arm()
         if self.held_bytes <= self.room_bytes // 2:
