@@ -69,6 +69,7 @@ BAGGAGE_SCENARIO: Final = "tracelab.scenario"
 BAGGAGE_PHASE: Final = "tracelab.phase"
 HEADER_DEADLINE_MS: Final = "X-Tracelab-Deadline-Ms"
 HEADER_DEGRADED: Final = "X-Tracelab-Degraded"
+HEADER_FAULT: Final = "X-Tracelab-Fault"
 HEADER_SERVICE_TOKEN: Final = "X-Tracelab-Service-Token"
 TOKEN_COOKIE: Final = "tracelab_token"
 

@@ -3,6 +3,7 @@
 import contextlib
 import json
 import os
+import random
 import select
 import signal
 import socket
@@ -11,10 +12,11 @@ import subprocess
 import sys
 import time
 from collections.abc import Iterator
-from datetime import datetime
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
+import psutil
 import pytest
 
 from tracelab.chaos.proxy import address
@@ -22,6 +24,16 @@ from tracelab.testing.edgeproxy import EdgeProxy, Wire, ending, is_quiet, read, 
 from tracelab.testing.peer import free_port
 
 RST = struct.pack("ii", 1, 0)
+DESTRUCTIVE: tuple[tuple[str, dict[str, int]], ...] = (
+    ("timeout", {"timeout": 10}),
+    ("timeout", {"timeout": 0}),
+    ("reset_peer", {"timeout": 5}),
+    ("limit_data", {"bytes": 100}),
+    ("bandwidth", {"rate": 0}),
+    ("latency", {"latency": 30}),
+    ("corrupt", {"ratio": 1}),
+    ("http_error", {"status": 503}),
+)
 HEAD = b"HTTP/1.1 200 OK\r\ncontent-length: 2\r\n\r\nok"
 
 
@@ -169,6 +181,39 @@ def test_many_clients_at_once(wire: Wire) -> None:
     until("live connections", 0, lambda: wire.proxy.edge()["live"])
 
 
+def test_nothing_is_left_of_anything(proxy: EdgeProxy) -> None:
+    """Destructive toxics come and go while connections begin, send, reset and end at random: no descriptor remains."""
+    process, rnd = psutil.Process(proxy.pid), random.Random(5)
+    before = process.num_fds()
+    with Wire(proxy) as wire:
+        ends: list[socket.socket] = []
+        for _ in range(100):
+            kind, attributes = rnd.choice(DESTRUCTIVE)
+            name = f"{kind}-{rnd.randrange(3)}"
+            stream = "upstream" if kind.startswith("http") else rnd.choice(["upstream", "downstream"])
+            body = {"name": name, "type": kind, "stream": stream, "attributes": attributes, "toxicity": rnd.random()}
+            if proxy.ask("POST", "/proxies/edge/toxics", body).status == 409:
+                proxy.want("DELETE", f"/proxies/edge/toxics/{name}")
+            ends.append(wire.connect())
+            if select.select([wire.listener], [], [], 0.01)[0]:
+                ends.append(wire.accept())
+            for end in rnd.sample(ends, min(3, len(ends))):
+                with contextlib.suppress(OSError):
+                    end.setblocking(False)
+                    end.send(get("/a") * rnd.randrange(1, 500))
+            end = ends.pop(rnd.randrange(len(ends)))
+            if rnd.random() < 0.3:
+                end.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, RST)
+            end.close()
+        proxy.want("POST", "/reset")
+        for end in ends:
+            end.close()
+        wire.listener.close()
+        until("live connections", 0, lambda: proxy.edge()["live"], within_s=20)
+        assert proxy.edge()["held_bytes"] == 0
+    until("open descriptors", True, lambda: process.num_fds() <= before)
+
+
 # --- time to live --------------------------------------------------------------------------------
 
 
@@ -185,6 +230,17 @@ def test_a_toxic_goes_by_itself(wire: Wire) -> None:
     assert read(client, 4) == b"held"
     assert since(start) >= 0.29
     assert wire.proxy.ask("GET", toxic).status == 404
+
+
+def test_a_toxic_may_name_its_end(wire: Wire) -> None:
+    """As a time instead of a duration."""
+    end_s = time.time() + 0.4
+    body = {"type": "noop", "expires_at": datetime.fromtimestamp(end_s, UTC).isoformat()}
+    shown = wire.proxy.want("POST", "/proxies/edge/toxics", body)
+    assert 0 < shown["ttl_ms"] <= 400
+    assert datetime.fromisoformat(shown["expires_at"]).timestamp() == pytest.approx(end_s, abs=0.01)
+    until("toxics", [], lambda: wire.proxy.edge()["toxics"])
+    assert time.time() >= end_s - 0.01
 
 
 def test_a_time_to_live_can_be_renewed(wire: Wire) -> None:
@@ -301,7 +357,7 @@ def test_http_error_answers_what_is_meant(wire: Wire) -> None:
     client.sendall(get("/media/7?size=1"))
     answer = read_all(client).decode()
     assert answer.startswith("HTTP/1.1 503 Service Unavailable\r\n")
-    assert "x-tracelab-fault: no-media\r\n" in answer
+    assert "X-Tracelab-Fault: no-media\r\n" in answer
     assert "connection: close" in answer
     assert read_all(server) == b""
 

@@ -26,7 +26,7 @@ def _folder() -> Path:
 
 @pytest.fixture(scope="session")
 def peer() -> Callable[[str], Path]:
-    """Find a peer's binary, or folder. Where it is missing the test says why; in CI it fails if it could have been had."""
+    """Find a peer's file. Where it is missing the test says why; in CI it fails if it could have been had."""
 
     def find(name: str) -> Path:
         path = _folder() / name

@@ -21,9 +21,7 @@ ATTRIBUTES = ("latency", "jitter", "rate", "bytes", "timeout", "delay", "average
 WORDS = st.sampled_from(("name", "type", "stream", "toxicity", "attributes", "upstream", "downstream", "a", *TYPES))
 NUMBERS = st.integers(0, 2**70) | st.floats(0, 2, width=32) | st.sampled_from([1e21, 1e-7, 3.5e38, 16777217, 2**63 - 1])
 SCALARS = st.none() | st.booleans() | NUMBERS | WORDS | st.text(st.characters(codec="utf-8"), max_size=4)
-VALUES = st.recursive(
-    SCALARS, lambda i: st.lists(i, max_size=2) | st.dictionaries(WORDS, i, max_size=3), max_leaves=6
-)
+VALUES = st.recursive(SCALARS, lambda i: st.lists(i, max_size=2) | st.dictionaries(WORDS, i, max_size=3), max_leaves=6)
 TOXIC = st.fixed_dictionaries({}, optional={
     "name": WORDS | SCALARS, "type": st.sampled_from(TYPES) | SCALARS, "toxicity": NUMBERS | SCALARS,
     "stream": st.sampled_from(["upstream", "downstream", "UpStream"]) | SCALARS, "STREAM": st.just("upstream"),
@@ -31,7 +29,7 @@ TOXIC = st.fixed_dictionaries({}, optional={
 })  # fmt: skip
 PROXY = st.fixed_dictionaries({}, optional={
     "name": st.sampled_from(["a", "b"]) | SCALARS, "upstream": st.just("127.0.0.1:9") | SCALARS,
-    "listen": st.sampled_from(["127.0.0.1:0", "localhost:0", "x", "1.2.3.4:5", "127.0.0.1:70000", "[::1", "a:b:c", ":x"]),
+    "listen": st.sampled_from(["127.0.0.1:0", "localhost:0", "x", "1.2.3.4:5", "127.0.0.1:70000", "[::1", "a:b:c"]),
     "enabled": st.booleans() | SCALARS,
 })  # fmt: skip
 TEXT = st.text(alphabet='{}[]",:\\0123456789.eE+-truefalsnu \nabc\x01é', max_size=30)

@@ -65,7 +65,8 @@ const [port, upstream] = process.argv.slice(1);
   said.listen = proxy.listen;
   said.conflict = await server.createProxy({ name: "js", listen: "127.0.0.1:0", upstream }).catch((e) => e.message);
   const latency = await proxy.addToxic({ type: "latency", attributes: { latency: 60000, jitter: 0 } });
-  await proxy.addToxic({ name: "cut", type: "timeout", stream: "upstream", toxicity: 0.25, attributes: { timeout: 0 } });
+  const cut = { name: "cut", type: "timeout", stream: "upstream", toxicity: 0.25, attributes: { timeout: 0 } };
+  await proxy.addToxic(cut);
   said.toxic = (await proxy.getToxic("cut")).toJson();
   await (await proxy.getToxic("cut")).remove();
   said.missing = await proxy.getToxic("cut").catch((e) => e.message);
@@ -150,7 +151,8 @@ def test_a_clients_toxic_harms(ours: EdgeProxy, peer: Callable[[str], Path]) -> 
     """What a foreign client adds works on a connection that was there before."""
     folder = str(peer("toxiproxy-python"))
     program = (
-        "import sys; from toxiproxy import Toxiproxy; s = Toxiproxy(); s.update_api_consumer('127.0.0.1', sys.argv[1]); "
+        "import sys; from toxiproxy import Toxiproxy; s = Toxiproxy(); "
+        "s.update_api_consumer('127.0.0.1', sys.argv[1]); "
         "s.get_proxy('edge').add_toxic(type='bandwidth', attributes={'rate': 0}); print('{}')"
     )
     with Wire(ours) as wire:

@@ -168,7 +168,8 @@ def test_any_head_can_be_asked(junk: bytes) -> None:
 
 WORDS = st.sampled_from(
     ["name", "type", "stream", "toxicity", "attributes", "latency", "jitter", "rate", "status", "ratio", "match",
-     "path", "header", "baggage", "ttl_ms", "expires_at", "seed", "enabled", "upstream", "downstream", "a", "edge", *TYPES]
+     "path", "header", "baggage", "ttl_ms", "expires_at", "seed", "enabled", "upstream", "downstream", "a", "edge",
+     *TYPES]
 )  # fmt: skip
 VALUES = st.recursive(
     st.none() | st.booleans() | st.integers(-2, 700) | st.floats(-1, 2) | WORDS | st.text(max_size=5),
@@ -182,7 +183,8 @@ TOXICS = st.fixed_dictionaries({"type": st.sampled_from(sorted(TYPES))}, optiona
 })  # fmt: skip
 PATHS = st.sampled_from(
     ["/proxies", "/proxies/edge", "/proxies/edge/toxics", "/proxies/edge/toxics/a", "/proxies/a", "/populate",
-     "/reset",     "/version", "/metrics", "/tracelab/v1/edges", "/tracelab/v1/edges/edge/reset", "/", "//", "/proxies/\u2028/toxics"]
+     "/reset", "/version", "/metrics", "/tracelab/v1/edges", "/tracelab/v1/edges/edge/reset", "/", "//",
+     "/proxies/\u2028/toxics"]
 )  # fmt: skip
 STEPS = st.lists(
     st.tuples(

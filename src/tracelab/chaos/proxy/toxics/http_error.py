@@ -1,6 +1,6 @@
 """http_error: requests that match are answered with `status`; the server does not see them.
 
-The answer ends the connection, which is what lets us not care where the request's body ends. It says `x-tracelab-fault`
+The answer ends the connection, which is what lets us not care where the request's body ends. It says `X-Tracelab-Fault`
 with the toxic's name. Its toxicity is drawn for each request, since clients keep connections.
 """
 
@@ -12,6 +12,7 @@ from tracelab.chaos.proxy.direction import Direction
 from tracelab.chaos.proxy.request import Request, Requests
 from tracelab.chaos.proxy.stage import Road, Stage
 from tracelab.chaos.proxy.toxic import Toxic, ToxicType
+from tracelab.conventions import HEADER_FAULT
 
 
 class HttpError(Stage):
@@ -57,12 +58,13 @@ class HttpError(Stage):
 
     def _answer(self, request: Request) -> bytes:
         status = self.toxic.attributes["status"]
-        name = self.toxic.name.encode("ascii", "backslashreplace").decode().replace("\r", "").replace("\n", "")
+        name = self.toxic.name.encode("ascii", "backslashreplace").decode()
+        name = "".join(filter(str.isprintable, name))
         body = f"{name}: injected by tracelab\n".encode()
         head = (
             f"HTTP/1.1 {status} {HTTPStatus(status).phrase if status in _KNOWN else 'Injected'}\r\n"
             f"content-type: text/plain; charset=utf-8\r\ncontent-length: {len(body)}\r\n"
-            f"x-tracelab-fault: {name}\r\nconnection: close\r\n\r\n"
+            f"{HEADER_FAULT}: {name}\r\nconnection: close\r\n\r\n"
         )
         return head.encode() + (b"" if request.method == "HEAD" else body)
 
