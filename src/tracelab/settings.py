@@ -33,9 +33,45 @@ def binary(program: str) -> str | None:
     return os.environ.get(f"TRACELAB_{program.upper()}_BIN") or None
 
 
+def engine_environment() -> dict[str, str]:
+    """Return the variables that say which container engine is meant (``DOCKER_HOST`` and what belongs to it)."""
+    names = ("DOCKER_HOST", "DOCKER_TLS_VERIFY", "DOCKER_CERT_PATH", "XDG_RUNTIME_DIR")
+    return {name: os.environ[name] for name in names if os.environ.get(name)}
+
+
+def images() -> str | None:
+    """Return the set of images named by ``TRACELAB_IMAGES``, if any."""
+    return os.environ.get("TRACELAB_IMAGES") or None
+
+
+def image(word: str) -> str | None:
+    """Return the image that replaces one of the lock file's, e.g. ``TRACELAB_IMAGE_POSTGRES`` for ``postgres``."""
+    return os.environ.get(f"TRACELAB_IMAGE_{word.upper().replace('-', '_')}") or None
+
+
+def base_image() -> str | None:
+    """Return what the bundled image is built upon: ``TRACELAB_BASE_IMAGE``, else the Dockerfile's own."""
+    return os.environ.get("TRACELAB_BASE_IMAGE") or None
+
+
 def is_colour_wanted() -> bool:
     """Return False where ``NO_COLOR`` is set (no-color.org)."""
     return not os.environ.get("NO_COLOR")
+
+
+class Given(dict[str, str]):
+    """What a component in a container is given: every ``TRACELAB_`` variable, by the rest of its name in lower case."""
+
+    def __missing__(self, key: str) -> str:
+        """Name the variable that is absent."""
+        raise UsageError(f"TRACELAB_{key.upper()} is not set; a component is started by a runtime", hint="tracelab up")
+
+
+def component(environ: Mapping[str, str] | None = None) -> Given:
+    """Read what a component in a container is given."""
+    env = os.environ if environ is None else environ
+    prefix = "TRACELAB_"
+    return Given({key.removeprefix(prefix).lower(): value for key, value in env.items() if key.startswith(prefix)})
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -44,8 +80,9 @@ class ServiceSettings:
 
     ``otlp_http`` takes spans and logs, ``collector`` the heartbeats that account for them: the same, unless
     a collector that is not ours stands between. ``edges`` maps an edge's target (``feed-db``, ``profile``) to
-    the URLs of its instances. ``broken`` names behaviours that a test switched off; it is empty in every real
-    platform.
+    the URLs of its instances. ``origins`` are those of the gateway as browsers know it, the usual one first;
+    ``idp`` is the identity provider's URL for browsers, ``oauth_secret`` what auth and it know each other by.
+    ``broken`` names behaviours that a test switched off; it is empty in every real platform.
     """
 
     service: str
@@ -60,6 +97,13 @@ class ServiceSettings:
     statsd: str | None
     telemetry: str
     bcrypt_cost: int
+    key_period_s: float
+    origins: tuple[str, ...]
+    idp: str
+    oauth_secret: str
+    ffmpeg: str | None
+    scratch: Path | None
+    media_quota_bytes: int
     broken: frozenset[str]
 
 
@@ -94,6 +138,13 @@ def service(environ: Mapping[str, str] | None = None) -> ServiceSettings:
         statsd=env.get("TRACELAB_STATSD") or None,
         telemetry=env.get("TRACELAB_TELEMETRY", "sdk"),
         bcrypt_cost=int(env.get("TRACELAB_BCRYPT_COST", "10")),
+        key_period_s=float(env.get("TRACELAB_KEY_PERIOD_S", "86400")),
+        origins=tuple(o for o in env.get("TRACELAB_ORIGINS", "").split(",") if o),
+        idp=env.get("TRACELAB_IDP", ""),
+        oauth_secret=env.get("TRACELAB_OAUTH_SECRET", ""),
+        scratch=Path(env["TRACELAB_SCRATCH"]) if env.get("TRACELAB_SCRATCH") else None,
+        ffmpeg=env.get("TRACELAB_FFMPEG_BIN") or None,
+        media_quota_bytes=int(env.get("TRACELAB_MEDIA_QUOTA_MB", "1024")) << 20,
         broken=frozenset(w for w in env.get("TRACELAB_TEST_BREAK", "").split(",") if w),
     )
 
@@ -104,6 +155,12 @@ def edge_variable(target: str) -> str:
 
 
 def passed_to_services() -> dict[str, str]:
-    """Return the variables of this process that a runtime hands on to every service (test switches, bcrypt cost)."""
-    names = ("TRACELAB_TEST_BREAK", "TRACELAB_BCRYPT_COST")
+    """Return the variables of this process that a runtime hands on to every service: test switches, costs, limits."""
+    names = (
+        "TRACELAB_TEST_BREAK",
+        "TRACELAB_BCRYPT_COST",
+        "TRACELAB_KEY_PERIOD_S",
+        "TRACELAB_FFMPEG_BIN",
+        "TRACELAB_MEDIA_QUOTA_MB",
+    )
     return {name: os.environ[name] for name in names if os.environ.get(name)}

@@ -14,7 +14,7 @@ from tracelab.platform import handle
 from tracelab.platform.handle import Platform
 from tracelab.platform.social import SOCIAL, social
 from tracelab.platform.topology import Kind
-from tracelab.runtimes.embedded import lock
+from tracelab.runtimes import lock
 from tracelab.runtimes.embedded.runtime import Embedded
 from tracelab.runtimes.port import BootEvent, UpOptions
 
@@ -61,7 +61,8 @@ def test_every_url_answers(platform: Platform) -> None:
     assert get(f"{platform.gateway}/health")[0] == 200
     assert get(f"{platform.collector}/health")[0] == 200
     assert get(platform.urls["metrics"])[0] == 200
-    assert set(platform.urls) == {"gateway", "otlp_http", "otlp_grpc", "metrics"}
+    assert get(f"{platform.urls['idp']}/google/.well-known/openid-configuration")[0] == 200
+    assert set(platform.urls) == {"gateway", "idp", "otlp_http", "otlp_grpc", "metrics"}
 
 
 def test_every_service_is_ready_with_its_own_stores(platform: Platform) -> None:

@@ -23,8 +23,8 @@ from tracelab.experiment.collecting import CollectorClient
 from tracelab.platform.handle import Platform
 from tracelab.platform.social import SOCIAL
 from tracelab.platform.topology import Kind, Route
-from tracelab.runtimes.embedded.postgres import role
 from tracelab.runtimes.embedded.runtime import Embedded
+from tracelab.runtimes.wiring import role
 from tracelab.store.reader import open_spans
 from tracelab.testing.person import Client, Person, client_of, stranger
 
@@ -33,6 +33,10 @@ pytestmark = pytest.mark.platform
 PUBLIC = {
     "POST /api/auth/register",
     "POST /api/auth/login",
+    "POST /api/auth/refresh",  # by a token of its own
+    "GET /api/auth/google",
+    "GET /api/auth/github",
+    "GET /api/auth/{provider}/callback",
     "POST /api/validate/token",
     "GET /.well-known/jwks.json",
     "GET /media/{media_id}/{variant}",

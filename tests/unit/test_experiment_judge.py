@@ -333,6 +333,31 @@ def test_a_good_evening_passes_everything_that_was_asked(tmp_path: Path) -> None
     assert (found["timeline.cached"][0].n, found["errors"][0].n) == (2700, 3300)
 
 
+@pytest.mark.parametrize(
+    ("took_ms", "count", "verdict"), [(900, 80, "pass"), (6000, 80, "fail"), (900, 5, "inconclusive")]
+)
+def test_large_uploads_have_a_limit_of_their_own(tmp_path: Path, took_ms: int, count: int, verdict: str) -> None:
+    """Uploads of 10 MB are judged where a Run has them; smaller ones count for nobody's upload."""
+    world = usual()
+    for i in range(count):
+        large, small = world.trace(), world.trace()
+        for trace, size_bytes, ms in ((large, 10_000_200, took_ms), (small, 9_000_000, 9000)):
+            facts = {"http.request.body.size": size_bytes}
+            world.span(trace, None, "mobile", "POST /api/media", 5000 + 100 * i, ms, kind="client", facts=facts)
+            world.sample("POST /api/media", 5000 + 100 * i, ms, trace)
+    run = recorded(tmp_path, world, PHASES, asked=("media.upload",))
+    found = judged(run)
+    assert (words(found), found["media.upload"][0].n) == ({"media.upload": verdict}, count)
+    assert found["media.upload"][0].subject == "uploads of 10 MB or more"
+
+
+def test_without_large_uploads_nothing_is_said_of_them_unless_asked(tmp_path: Path) -> None:
+    """A scenario that uploads nothing so large shows no such line; who asks for it is told that there is no data."""
+    assert "media.upload" not in judged(recorded(tmp_path / "a", usual(), PHASES))
+    asked = judged(recorded(tmp_path / "b", usual(), PHASES, asked=("media.upload",)))
+    assert words(asked) == {"media.upload": "no_data"}
+
+
 def test_what_was_not_asked_is_shown_and_does_not_count(tmp_path: Path) -> None:
     """Asked for hits alone, nothing else decides; what was asked stands first."""
     world = usual()

@@ -14,7 +14,7 @@ import urllib3
 from opentelemetry.trace import SpanKind, StatusCode
 
 from tracelab.clock import now_ns
-from tracelab.conventions import ERROR_TYPE, GATEWAY, HEADER_DEGRADED, HTTP_STATUS
+from tracelab.conventions import ERROR_TYPE, GATEWAY, HEADER_DEGRADED, HTTP_REQUEST_SIZE, HTTP_STATUS
 from tracelab.devices import address as addresses
 from tracelab.devices.chat import Chat
 from tracelab.devices.delivery import Deliveries
@@ -30,6 +30,7 @@ _SIGN_UP_TRIES = 30
 _LONGEST_PAUSE_S = 5.0
 _TOKEN_S = 900.0
 _HANDSHAKE = "GET /socket.io/"
+_UPLOAD = "/api/media"
 
 
 class Answer:
@@ -83,11 +84,9 @@ class Device:
         self._memory: dict[str, str] = {}
         self._due_ns = 0
         address = addresses.address_of(seed, person.index)
-        is_own = addresses.can_bind()
-        source = (address, 0) if is_own else None
-        self._headers = {"User-Agent": "tracelab-mobile", "Accept": "application/json"}
-        if not is_own:
-            self._headers["X-Forwarded-For"] = address
+        source = (address, 0) if addresses.can_bind() else None
+        # Said always: where the gateway stands behind a container engine's proxy, every phone has the proxy's address.
+        self._headers = {"User-Agent": "tracelab-mobile", "Accept": "application/json", "X-Forwarded-For": address}
         parts = urlsplit(self._gateway)
         self._pool = urllib3.HTTPConnectionPool(
             parts.hostname or "127.0.0.1", parts.port or 80, maxsize=1, block=False, source_address=source
@@ -140,7 +139,7 @@ class Device:
         body = head.encode() + content + f"\r\n--{mark}--\r\n".encode()
         answer = self._request(
             "POST",
-            "/api/media",
+            _UPLOAD,
             {},
             body=body,
             kind=f"multipart/form-data; boundary={mark}",
@@ -281,6 +280,8 @@ class Device:
                 headers["traceparent"] = tracing.traceparent()
             if kind:
                 headers["Content-Type"] = kind
+            if template == _UPLOAD and body is not None:
+                span.set_attribute(HTTP_REQUEST_SIZE, len(body))
             sent_ns = now_ns()
             try:
                 reply = self._pool.urlopen(

@@ -2,24 +2,39 @@
 
 import importlib
 import json
+import re
 import shutil
 import time
 import urllib.error
+import urllib.parse
 import urllib.request
 import uuid
+from contextlib import suppress
 from pathlib import Path
+from typing import TYPE_CHECKING, Final
 
 from tracelab import settings
 from tracelab.conventions import PEER_SERVICE
-from tracelab.errors import InfrastructureError, UnknownName
+from tracelab.errors import InfrastructureError, PlatformDown, UnknownName, UsageError
 from tracelab.experiment.collecting import CollectorClient
+from tracelab.experiment.mirror import idle_traffic
 from tracelab.platform import handle
 from tracelab.platform.handle import Platform
 from tracelab.platform.topology import Topology
+from tracelab.runtimes.containers import glance, image
 from tracelab.runtimes.port import BootEvent, OnEvent, Runtime, UpOptions
 from tracelab.store.reader import open_spans
 
-_RUNTIMES = {"embedded": "tracelab.runtimes.embedded.runtime:Embedded"}
+if TYPE_CHECKING:
+    from tracelab.runtimes.containers.runtime import Containers
+
+_RUNTIMES = {
+    "embedded": "tracelab.runtimes.embedded.runtime:Embedded",
+    "containers": "tracelab.runtimes.containers.runtime:Containers",
+}
+
+_TOLD_S: Final = 10.0  # until everybody has heard that somebody left, by the platform's contract
+_ASK_AGAIN_S: Final = 0.1
 
 
 def runtime(name: str) -> Runtime:
@@ -35,13 +50,33 @@ def runtime(name: str) -> Runtime:
     return made
 
 
-def choose_runtime(asked: str | None) -> tuple[str, str]:
-    """Return the runtime's name and why it was chosen: asked, the environment, or the default."""
+def choose_runtime(asked: str | None, *, name: str | None = None, images: str | None = None) -> tuple[str, str]:
+    """Return the runtime's name and why it was chosen.
+
+    Asked for (naming a set of images asks for containers), else ``TRACELAB_RUNTIME``, else that of the platform `name`
+    that is up, else containers where an engine answers and has the image already, else embedded.
+    """
     if asked:
         return asked, "asked for"
+    if images:
+        return "containers", f"--images {images}"
     if settings.runtime():
         return str(settings.runtime()), "TRACELAB_RUNTIME"
-    return "embedded", "the default"
+    if name is not None:
+        with suppress(PlatformDown):
+            return handle.load(settings.home(), name).runtime, f"that of {name!r}, which is up"
+    return _default_runtime()
+
+
+def _default_runtime() -> tuple[str, str]:
+    if glance.address() is None:
+        return "embedded", "the default where there is no container engine"
+    ours = image.reference(image.TRACELAB)
+    if not glance.is_answering():
+        return "embedded", f"the container engine at {glance.address()} does not answer"
+    if not image.is_there():
+        return "embedded", f"the container engine has no current image {ours}; --runtime containers builds it"
+    return "containers", f"a container engine answers, and has the image {ours}"
 
 
 def attach(name: str) -> tuple[Platform, Runtime]:
@@ -55,8 +90,19 @@ def attach(name: str) -> tuple[Platform, Runtime]:
 
 
 def up(topology: Topology, options: UpOptions, *, runtime_name: str, on_event: OnEvent) -> Platform:
-    """Boot a platform and prove it by a smoke test; on failure nothing is left running."""
+    """Boot a platform and prove it by a smoke test; on failure nothing is left running.
+
+    Raises:
+        UsageError: a platform of this name is up in another runtime.
+    """
     chosen = runtime(runtime_name)
+    with suppress(PlatformDown):
+        running = handle.load(options.home, options.name).runtime
+        if running != runtime_name:
+            raise UsageError(
+                f"platform {options.name!r} is up already, in runtime {running}",
+                hint=f"tracelab down --name {options.name}; or another one: tracelab --name two up",
+            )
     began = time.monotonic()
     platform = chosen.up(topology, options, on_event)
     if options.telemetry == "off":
@@ -83,16 +129,54 @@ def down(platform: Platform, on_event: OnEvent, *, keep_data: bool = False) -> N
     runtime(platform.runtime).down(platform, on_event, keep_data=keep_data)
 
 
+def down_by_name(name: str, on_event: OnEvent, *, keep_data: bool = False) -> None:
+    """Take a platform down, or remove what a killed `up` left of it in a container engine.
+
+    Raises:
+        PlatformDown: there is nothing of it.
+    """
+    home = settings.home()
+    try:
+        platform = handle.load(home, name)
+    except PlatformDown:
+        if name not in _left_in_engine(home):
+            raise
+        _containers().sweep(home, name, on_event)
+    else:
+        down(platform, on_event, keep_data=keep_data)
+
+
+def names(home: Path) -> list[str]:
+    """Return the names of all platforms that are up, or of which a container engine has anything left."""
+    return sorted({*handle.names(home), *_left_in_engine(home)})
+
+
+def _left_in_engine(home: Path) -> list[str]:
+    return _containers().leftovers(home) if glance.is_answering() else []
+
+
+def _containers() -> "Containers":
+    from tracelab.runtimes.containers.runtime import Containers
+
+    return Containers()
+
+
 def smoke_test(platform: Platform, topology: Topology) -> list[str]:
     """Use every edge once, and return those (but to telemetry) that produced no span.
 
-    Two people register, follow, post with an image, read and write; then the barrier; then the
-    spans are asked which edges they crossed.
+    Two people register, follow, post with an image, read and write, a third comes by a provider, and one
+    leaves again; then the barrier; then the spans are asked which edges they crossed. Who must hear that
+    somebody left hears it after the reply, so the question is asked again for a while.
     """
     _Walk(platform.gateway).everything()
-    CollectorClient(platform.collector).flush()
-    seen = _edges_seen(platform.folder / "traffic" / "spans")
-    return [str(e) for e in topology.edges if not e.is_telemetry and (e.source, e.target) not in seen]
+    deadline = time.monotonic() + _TOLD_S
+    while True:
+        CollectorClient(platform.collector).flush()
+        seen = _edges_seen(idle_traffic(platform) / "spans")
+        silent = [str(e) for e in topology.edges if not e.is_telemetry and (e.source, e.target) not in seen]
+        if not silent or time.monotonic() > deadline:
+            return silent
+        time.sleep(_ASK_AGAIN_S)
 
 
 def _edges_seen(folder: Path) -> set[tuple[str, str]]:
@@ -120,12 +204,15 @@ class _Walk:
         bob, bob_token = self._register()
         self._call("POST", f"/api/users/{bob}/follow", ann_token)
         media = self._upload(bob_token)
-        self._call("POST", "/api/posts", bob_token, {"text": "smoke", "media_id": media})
+        self._call("POST", "/api/posts", bob_token, {"text": "smoke", "media_ids": [media]})
         for _ in range(2):
             self._call("GET", f"/api/timeline/{ann}", ann_token)
+        self._call("POST", f"/api/users/{bob}/profile", bob_token, {"avatar_id": media})
         self._call("GET", f"/api/users/{bob}", ann_token)
         self._send(ann_token, bob)
         self._call("GET", "/api/conversations", ann_token)
+        self._come_by_google()
+        self._call("DELETE", f"/api/users/{bob}", bob_token)
 
     def _register(self) -> tuple[str, str]:
         name = f"smoke-{uuid.uuid4().hex[:12]}"
@@ -168,6 +255,31 @@ class _Walk:
             raise InfrastructureError(
                 f"smoke test: message:send answered {reply!r}, expected a message", hint="tracelab logs messaging"
             )
+
+    def _come_by_google(self) -> None:
+        """Log in as a browser does: away to the provider, consent there, and back."""
+        browser = urllib.request.build_opener(urllib.request.HTTPCookieProcessor())
+        name = f"smoke-{uuid.uuid4().hex[:12]}"
+        try:
+            with browser.open(f"{self._gateway}/api/auth/google", timeout=10) as page:
+                found = re.search(r'name="request" value="([^"]+)"', page.read().decode())
+                consent = urllib.parse.urljoin(page.url, "/consent")
+            if found is None:
+                raise InfrastructureError(
+                    f"smoke test: {consent} shows no form, expected a page that asks for consent",
+                    hint="tracelab logs idp",
+                )
+            form = {"request": found[1], "decision": "allow", "email": f"{name}@example.org", "name": "Smoke"}
+            with browser.open(consent, urllib.parse.urlencode(form).encode(), timeout=10) as reply:
+                reply.read()
+        except urllib.error.HTTPError as refused:
+            said = refused.read().decode(errors="replace")[:300]
+            raise InfrastructureError(
+                f"smoke test: a login by google ended at {refused.url} with {refused.code}, expected 200: {said}",
+                hint="tracelab logs auth; tracelab logs idp",
+            ) from None
+        except OSError as cause:
+            raise InfrastructureError(f"smoke test: a login by google failed: {cause}", hint="tracelab up") from cause
 
     def _call(
         self, method: str, path: str, token: str | None, body: dict[str, object] | None = None

@@ -6,7 +6,7 @@ from importlib import resources
 
 from tracelab.chaos import plan as plans
 from tracelab.chaos.promise import InFlight, Promise, TracesShow
-from tracelab.conventions import CACHES, GATEWAY, OBJECTIVE_CACHES
+from tracelab.conventions import CACHES, GATEWAY, MOBILE, OBJECTIVE_CACHES
 from tracelab.errors import UnknownName
 from tracelab.experiment.evidence import FAULT, STEADY, Evidence, is_bad, seen
 from tracelab.gate import objective as objectives
@@ -25,11 +25,14 @@ from tracelab.traces.flight import in_flight
 from tracelab.traces.selector import selector
 from tracelab.traces.spec import Bound, Check, TraceSpec
 from tracelab.traces.tree import Trace
+from tracelab.traces.upload import large_uploads
 from tracelab.verdict import CheckKind, Finding, Verdict
 
 MESSAGE_DELIVERY = "message delivery"
 TIMELINE = "GET /api/timeline/{user_id}"
-_NOT_LATENCY = ("POST /api/media", "POST /api/auth/register", "POST /api/auth/login")
+UPLOAD = "POST /api/media"
+UPLOAD_BYTES = 10_000_000
+_NOT_LATENCY = (UPLOAD, "POST /api/auth/register", "POST /api/auth/login")
 _APART = 0.2  # client and gateway p99 may differ by so much before it is said
 _FATAL = frozenset({Verdict.FAIL, Verdict.INCONCLUSIVE})
 
@@ -112,6 +115,10 @@ def populations(evidence: Evidence) -> Iterator[Measured]:
     yield objectives.ERRORS, "everything people asked for", [_observation(s) for s in steady], None
     messages = [_observation(s) for s in steady if s.operation == MESSAGE_DELIVERY]
     yield objectives.MESSAGE_DELIVERY, "emit to the receiver's callback", messages, None
+    large = large_uploads(evidence.traces, UPLOAD_BYTES)
+    uploads = [_observation(s) for s in steady if s.operation == UPLOAD and s.trace_id in large]
+    if uploads or objectives.MEDIA_UPLOAD.id in evidence.run.info.asked:  # most scenarios upload nothing so large
+        yield objectives.MEDIA_UPLOAD, "uploads of 10 MB or more", uploads, (MOBILE,)
     reads = timeline_reads(evidence.traces)
     hits = [_observation(s) for s in steady if s.operation == TIMELINE and reads.get(s.trace_id)]
     yield objectives.TIMELINE_CACHED, f"feed:{TIMELINE} [hit]", hits, ("feed",)

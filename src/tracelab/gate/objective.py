@@ -27,9 +27,10 @@ class Objective:
 API_LATENCY = Objective(id="api.latency", limit="p99 < 200ms", p0=0.01, limit_ms=200.0)
 TIMELINE_CACHED = Objective(id="timeline.cached", limit="p99 < 100ms", p0=0.01, limit_ms=100.0)
 MESSAGE_DELIVERY = Objective(id="message.delivery", limit="p99 < 50ms", p0=0.01, limit_ms=50.0)
+MEDIA_UPLOAD = Objective(id="media.upload", limit="p95 < 5s", p0=0.05, limit_ms=5000.0)
 CACHE_HITS = Objective(id="cache.hits", limit="> 80%", p0=0.2)
 ERRORS = Objective(id="errors", limit="< 0.1%", p0=0.001)
-OBJECTIVES = (API_LATENCY, TIMELINE_CACHED, MESSAGE_DELIVERY, CACHE_HITS, ERRORS)
+OBJECTIVES = (API_LATENCY, TIMELINE_CACHED, MESSAGE_DELIVERY, MEDIA_UPLOAD, CACHE_HITS, ERRORS)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

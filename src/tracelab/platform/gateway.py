@@ -11,13 +11,17 @@ from dataclasses import dataclass
 from http import HTTPStatus
 from pathlib import Path
 
-from tracelab.conventions import HEADER_DEADLINE_MS, HEADER_SERVICE_TOKEN, TOKEN_COOKIE
+from tracelab.conventions import HEADER_DEADLINE_MS, HEADER_DEGRADED, HEADER_SERVICE_TOKEN, TOKEN_COOKIE
 from tracelab.errors import InfrastructureError, UsageError
 from tracelab.platform.topology import Component, Kind, Route, Topology
 
 HEALTH = "/health"
 PROBLEM_JSON = "application/problem+json"
+# What never changes under its URL; the gateway keeps copies, asks again whether they still exist, and serves
+# them on while nobody answers that. A whole file only: a range of one goes to the service.
+_COPIED = "/media/{media_id}/{variant}"
 _SAFE = ("GET", "HEAD", "OPTIONS")
+_LOOPBACK = "127.0.0.1"
 _SPARE_MS = 50  # the gateway gives up this long before its caller would, so that the caller gets an answer
 
 
@@ -26,19 +30,24 @@ class Limits:
     """What the gateway lets through.
 
     `deadline_*_ms` is sent on as ``X-Tracelab-Deadline-Ms``; an upstream that says nothing for as
-    long is given up. `uploads` are the routes whose bodies are streamed and may be large.
+    long is given up. `uploads` are the routes whose bodies are streamed and may be large;
+    `changing` those that change something although their method says that they do not.
     """
 
     requests_per_s: int = 50  # per client address
     burst: int = 100
+    writes_per_min: int = 60  # per token, for services that have no Redis to count in
     body_bytes: int = 1 << 20
     upload_bytes: int = 110 << 20
     uploads: tuple[str, ...] = ("POST /api/media",)
+    changing: tuple[str, ...] = ("GET /api/auth/{provider}/callback",)
     deadline_read_ms: int = 1000
     deadline_write_ms: int = 2000
     deadline_upload_ms: int = 30_000
     connect_ms: int = 250
     retry_after_s: int = 1
+    copies_megabytes: int = 256
+    copies_fresh_s: int = 1  # so long after its removal a medium may still be seen
 
 
 LIMITS = Limits()
@@ -80,7 +89,7 @@ _DETAILS = {
     411: "The request needs a Content-Length.",
     413: "The body is larger than this route takes.",
     414: "The path is too long.",
-    429: "Too many requests from this address.",
+    429: "Too many requests from this address, or too many changes by this person.",
     431: "The header fields are too large.",
     500: "The gateway failed.",
     503: "No instance of $tl_component answered in time.",
@@ -97,12 +106,16 @@ def render(
     folder: Path,
     access_log: Path,
     run_as_root: bool,
+    address: str = _LOOPBACK,
+    trusted: Sequence[str] = (),
     limits: Limits = LIMITS,
 ) -> str:
     """Return ``nginx.conf`` for a topology.
 
     `upstreams` maps each service to the addresses of its instances (``127.0.0.1:20001``), taken
-    from the gateway's edges; `folder` exists, and holds the pid file and all temporary files.
+    from the gateway's edges; `folder` exists, and holds the pid file and all temporary files. It listens at
+    `address`:`listen`. Beside loopback, who comes from one of the `trusted` addresses is believed where it says that a
+    request comes from (a container engine's proxy, through which all phones come).
 
     Raises:
         UsageError: a service has no address, or two services serve one template.
@@ -113,6 +126,7 @@ def render(
     if missing:
         raise UsageError(f"the gateway was given no address of {', '.join(missing)}")
     templates = _templates(services)
+    counted = [c.name for c in services if not _has_cache(topology, c)]
     lines = [
         "user root root;" if run_as_root else "",
         "daemon off;",
@@ -122,16 +136,20 @@ def render(
         "error_log stderr warn;",
         "events { worker_connections 3072; }",
         "http {",
-        *(f"    {line}" for line in _http(folder, access_log, limits)),
-        *(f"    {line}" for line in _maps(services, templates, limits)),
+        *(f"    {line}" for line in _http(folder, access_log, trusted, limits)),
+        *(f"    {line}" for line in _maps(services, templates, counted, limits)),
         *(f"    {line}" for line in _upstreams(services, upstreams)),
         "    server {",
-        *(f"        {line}" for line in _server(listen, limits)),
-        *(f"        {line}" for line in _locations(services, templates, limits)),
+        *(f"        {line}" for line in _server(f"{address}:{listen}", limits)),
+        *(f"        {line}" for line in _locations(services, templates, counted, limits)),
         "    }",
         "}",
     ]
     return "\n".join(line for line in lines if line) + "\n"
+
+
+def _has_cache(topology: Topology, component: Component) -> bool:
+    return any(topology.component(e.target).kind is Kind.CACHE for e in topology.edges_from(component.name))
 
 
 def _templates(services: Sequence[Component]) -> dict[str, tuple[str, list[Route]]]:
@@ -160,7 +178,7 @@ def _path(path: Path) -> str:
     return f'"{text}"'
 
 
-def _http(folder: Path, access_log: Path, limits: Limits) -> Iterator[str]:
+def _http(folder: Path, access_log: Path, trusted: Sequence[str], limits: Limits) -> Iterator[str]:
     for kind in ("client_body", "proxy", "fastcgi", "uwsgi", "scgi"):
         yield f"{kind}_temp_path {_path(folder / kind)};"
     fields = ",".join(f'"{key}":"{variable}"' for key, variable in _LOG_FIELDS.items())
@@ -177,14 +195,22 @@ def _http(folder: Path, access_log: Path, limits: Limits) -> Iterator[str]:
         f"client_max_body_size {limits.body_bytes};",
         "map_hash_bucket_size 256;",
         "map_hash_max_size 4096;",
-        # Simulated phones share this machine: their own address is believed from loopback only.
-        "set_real_ip_from 127.0.0.0/8;",
+        # Simulated phones share this machine: their own address is believed from here only.
+        *(f"set_real_ip_from {network};" for network in ("127.0.0.0/8", *trusted)),
         "real_ip_header X-Forwarded-For;",
         f"limit_req_zone $binary_remote_addr zone=addresses:10m rate={limits.requests_per_s}r/s;",
-        f"limit_req zone=addresses burst={limits.burst} nodelay;",
+        _by_address(limits),
+        # Keys are whole tokens, so that nothing here needs to read one; whoever sends none has none.
+        f"limit_req_zone $tl_writer zone=writers:10m rate={limits.writes_per_min}r/m;",
         "limit_req_status 429;",
         "limit_req_log_level info;",
     )
+    kept = f"keys_zone=copies:2m inactive=60m max_size={limits.copies_megabytes}m use_temp_path=off"
+    yield f"proxy_cache_path {_path(folder / 'copies')} levels=1 {kept};"
+
+
+def _by_address(limits: Limits) -> str:
+    return f"limit_req zone=addresses burst={limits.burst} nodelay;"
 
 
 def _map(source: str, target: str, entries: Mapping[str, str]) -> Iterator[str]:
@@ -195,7 +221,10 @@ def _map(source: str, target: str, entries: Mapping[str, str]) -> Iterator[str]:
 
 
 def _maps(
-    services: Sequence[Component], templates: Mapping[str, tuple[str, list[Route]]], limits: Limits
+    services: Sequence[Component],
+    templates: Mapping[str, tuple[str, list[Route]]],
+    counted: Sequence[str],
+    limits: Limits,
 ) -> Iterator[str]:
     def traced(name: str, part: str, otherwise: str) -> Iterator[str]:
         pattern = _TRACEPARENT.format(name=name)
@@ -220,6 +249,7 @@ def _maps(
     yield from _map("$uri", "tl_route", {**routes, "default": '""'})
     yield from _map("$tl_route", "tl_component", {**owners, "default": '""'})
     deadlines = {f'"{name}"': str(limits.deadline_upload_ms) for name in limits.uploads}
+    deadlines |= {f'"{name}"': str(limits.deadline_write_ms) for name in limits.changing}
     deadlines[f'"~^({"|".join(_SAFE)}) "'] = str(limits.deadline_read_ms)
     yield from _map(
         "$request_method $tl_route", "tl_deadline_ms", {**deadlines, "default": str(limits.deadline_write_ms)}
@@ -228,6 +258,8 @@ def _maps(
     cookie = f"$cookie_{TOKEN_COOKIE}"
     yield from _map(cookie, "tl_bearer", {'""': '""', "default": f'"Bearer {cookie}"'})
     yield from _map("$http_authorization", "tl_authorization", {'""': "$tl_bearer", "default": "$http_authorization"})
+    writes = {f'"~^(?!{"|".join(_SAFE)})[A-Z]+ {name}$"': "$tl_authorization" for name in counted}
+    yield from _map("$request_method $tl_component", "tl_writer", {**writes, "default": '""'})
     # Forgery from another site: the browser adds the cookie, but it cannot lie about the Origin.
     same_site = r'"~*^https?://(?<tl_site>\[[0-9a-f:]+\]|[^/:\s]+)(:\d+)? \k<tl_site>(:\d+)?$"'
     yield from _map("$http_origin $http_host", "tl_is_same_site", {same_site: "1", "default": "0"})
@@ -235,6 +267,7 @@ def _maps(
     unsafe = {'"~*:websocket$"': "1", f'"~^({"|".join(_SAFE)}):"': "0", "default": "1"}
     yield from _map("$request_method:$http_upgrade", "tl_is_unsafe", unsafe)
     yield from _map("$tl_is_by_cookie$tl_is_unsafe$tl_is_same_site", "tl_is_forged", {'"110"': "1", "default": "0"})
+    yield from _map("$upstream_cache_status", "tl_stale", {"STALE": "media", "default": '""'})
     yield from _map(
         "$http_upgrade:$arg_transport", "tl_is_polling", {'"~*^websocket:(websocket)?$"': "0", "default": "1"}
     )
@@ -284,8 +317,8 @@ def _problem(status: int, detail: str) -> str:
     return f"return {status} '{body}';"
 
 
-def _server(listen: int, limits: Limits) -> Iterator[str]:
-    yield f"listen 127.0.0.1:{listen};"
+def _server(listen: str, limits: Limits) -> Iterator[str]:
+    yield f"listen {listen};"
     yield from _headers()
     yield from (
         "proxy_http_version 1.1;",
@@ -314,7 +347,10 @@ def _server(listen: int, limits: Limits) -> Iterator[str]:
 
 
 def _locations(
-    services: Sequence[Component], templates: Mapping[str, tuple[str, list[Route]]], limits: Limits
+    services: Sequence[Component],
+    templates: Mapping[str, tuple[str, list[Route]]],
+    counted: Sequence[str],
+    limits: Limits,
 ) -> Iterator[str]:
     for template, (owner, routes) in templates.items():
         match = f"= {template}" if "{" not in template else f'~ "{routes[0].pattern}"'
@@ -325,8 +361,13 @@ def _locations(
             yield "    proxy_request_buffering off;"
             yield f"    proxy_read_timeout {limits.deadline_upload_ms - _SPARE_MS}ms;"
             yield f"    proxy_send_timeout {limits.deadline_upload_ms}ms;"
-        elif any(r.method not in _SAFE for r in routes):
+        elif template == _COPIED:
+            yield from (f"    {line}" for line in _copies(limits))
+        elif any(r.method not in _SAFE or str(r) in limits.changing for r in routes):
             yield f"    proxy_read_timeout {limits.deadline_write_ms - _SPARE_MS}ms;"
+        if owner in counted:
+            yield f"    {_by_address(limits)}"
+            yield f"    limit_req zone=writers burst={limits.writes_per_min} nodelay;"
         yield "}"
     for component in services:
         if component.websocket:
@@ -337,3 +378,20 @@ def _locations(
             yield "    proxy_read_timeout 90s;"  # Socket.IO pings every 25 s
             yield "    proxy_send_timeout 90s;"
             yield "}"
+
+
+def _copies(limits: Limits) -> Iterator[str]:
+    yield from (
+        "proxy_cache copies;",
+        "proxy_cache_key $uri;",
+        "proxy_ignore_headers Cache-Control Expires;",  # those are the browser's
+        f"proxy_cache_valid 200 404 {limits.copies_fresh_s}s;",  # 404: what was removed is not stale, but gone
+        "proxy_cache_revalidate on;",
+        "proxy_cache_use_stale error timeout http_500 http_503;",
+        "proxy_cache_bypass $http_range;",
+        "proxy_no_cache $http_range;",
+        f"add_header {HEADER_DEGRADED} $tl_stale always;",
+    )
+    # A cache asks for whole files without conditions of the client's, unless it is told to pass them on.
+    yield from _headers()
+    yield from ("proxy_set_header Range $http_range;", "proxy_set_header If-Range $http_if_range;")

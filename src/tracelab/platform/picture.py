@@ -23,6 +23,7 @@ _COLOURS = {
     Kind.DATABASE: "#0f766e",
     Kind.CACHE: "#b91c1c",
     Kind.OBJECT_STORE: "#a16207",
+    Kind.IDENTITY_PROVIDER: "#be185d",
     Kind.COLLECTOR: "#475569",
 }
 _MEANINGS = {
@@ -31,6 +32,7 @@ _MEANINGS = {
     Kind.DATABASE: "PostgreSQL server",
     Kind.CACHE: "Valkey server",
     Kind.OBJECT_STORE: "S3 storage",
+    Kind.IDENTITY_PROVIDER: "OpenID and OAuth",
     Kind.COLLECTOR: "everybody sends to it",
 }
 
@@ -80,6 +82,9 @@ def _placed(topology: Topology) -> Iterator[_Box]:
         yield _Box(component=gateway, x=middle, y=rows["top"])
     for collector in topology.of_kind(Kind.COLLECTOR):
         yield _Box(component=collector, x=max(columns.values()) + _WIDTH / 2 + _GAP_X / 4, y=rows["top"])
+    for provider in topology.of_kind(Kind.IDENTITY_PROVIDER):
+        callers = [e.source for e in topology.edges if e.target == provider.name and e.source in columns]
+        yield _Box(component=provider, x=columns[callers[0]] + (_WIDTH + _GAP_X / 4) / 2, y=rows["top"])
     for service in services:
         stores = [
             topology.component(e.target)
@@ -111,6 +116,8 @@ def _line(edge: Edge, boxes: dict[str, _Box]) -> str:
         lean = 12 if a < b else -12
         top = f"{(a + b) / 2:g} {source.y - 2 * rise:g}"
         return f'<path d="M{a + lean:g} {source.y:g} Q{top} {b - lean:g} {target.y:g}" {style}/>'
+    if source.y > target.y:
+        return f'<path d="M{source.centre:g} {source.y:g} L{target.centre:g} {target.y + _HEIGHT:g}" {style}/>'
     return f'<path d="M{source.centre:g} {source.y + _HEIGHT:g} L{target.centre:g} {target.y:g}" {style}/>'
 
 
@@ -129,7 +136,7 @@ def _rectangle(box: _Box) -> Iterator[str]:
 def _legend(topology: Topology, height: float) -> Iterator[str]:
     kinds = [k for k in _COLOURS if topology.of_kind(k)]
     for position, kind in enumerate(kinds):
-        x = _MARGIN + position * 205
+        x = _MARGIN + position * 178
         yield f'<circle cx="{x + 5:g}" cy="{height - 28:g}" r="5" fill="{_COLOURS[kind]}"/>'
         yield f'<text x="{x + 17:g}" y="{height - 23.5:g}" fill="#334155">{escape(_MEANINGS[kind])}</text>'
 

@@ -1,4 +1,4 @@
-"""The social platform, as far as it is built: five services, their stores, the gateway, the collector."""
+"""The social platform: five services, their stores, the gateway, an identity provider, the collector."""
 
 from dataclasses import replace
 
@@ -22,13 +22,21 @@ _SERVICES = (
         "POST /api/auth/register",
         "POST /api/auth/login",
         "POST /api/auth/logout",
+        "POST /api/auth/refresh",
         "GET /api/auth/me",
+        "GET /api/auth/google",
+        "GET /api/auth/github",
+        "GET /api/auth/{provider}/callback",
+        "POST /internal/keys/rotate",
         "POST /api/validate/token",
         "GET /.well-known/jwks.json",
+        "POST /internal/users/{user_id}/delete",
     ),
     _service(
         "profile",
+        "GET /api/users/search",
         "GET /api/users/{user_id}",
+        "DELETE /api/users/{user_id}",
         "POST /api/users/{user_id}/profile",
         "POST /api/users/{user_id}/follow",
         "DELETE /api/users/{user_id}/follow",
@@ -43,22 +51,31 @@ _SERVICES = (
         "GET /api/timeline/{user_id}",
         "POST /api/posts",
         "GET /api/posts/{post_id}",
+        "PATCH /api/posts/{post_id}",
+        "DELETE /api/posts/{post_id}",
+        "POST /api/posts/{post_id}/comments",
+        "GET /api/posts/{post_id}/comments",
         "POST /api/posts/{post_id}/like",
         "DELETE /api/posts/{post_id}/like",
         "POST /internal/timeline/invalidate",
+        "POST /internal/users/{user_id}/delete",
     ),
     _service(
         "messaging",
         "GET /api/conversations",
+        "POST /api/conversations",
         "GET /api/conversations/{conversation_id}/messages",
+        "POST /internal/users/{user_id}/anonymise",
         websocket="/socket.io/",
     ),
     _service(
         "media",
         "POST /api/media",
         "GET /api/media/{media_id}",
+        "DELETE /api/media/{media_id}",
         "GET /media/{media_id}/{variant}",
         "POST /internal/media/urls",
+        "POST /internal/users/{user_id}/delete",
     ),
 )
 
@@ -74,6 +91,29 @@ _STORES = (
     Component(name="object-store", kind=Kind.OBJECT_STORE),
 )
 
+# Somebody else's, in real life: browsers and auth reach it, the gateway does not.
+_IDP = Component(
+    name="idp",
+    kind=Kind.IDENTITY_PROVIDER,
+    app="tracelab.services.idp.app:create_app",
+    routes=tuple(
+        route(r)
+        for r in (
+            "GET /google/.well-known/openid-configuration",
+            "GET /google/authorize",
+            "POST /google/token",
+            "GET /google/certs",
+            "GET /google/userinfo",
+            "GET /github/login/oauth/authorize",
+            "POST /github/login/oauth/access_token",
+            "GET /github/user",
+            "POST /consent",
+            "GET /health/live",
+            "GET /health/ready",
+        )
+    ),
+)
+
 
 def _edges() -> tuple[Edge, ...]:
     http, sql, redis, s3, otlp = Protocol.HTTP, Protocol.POSTGRESQL, Protocol.REDIS, Protocol.S3, Protocol.OTLP
@@ -82,10 +122,13 @@ def _edges() -> tuple[Edge, ...]:
         ("auth", "auth-db", sql),
         ("auth", "auth-redis", redis),
         ("auth", "profile", http),
+        ("auth", "idp", http),
         ("profile", "user-db", sql),
         ("profile", "profile-redis", redis),
         ("profile", "auth", http),
         ("profile", "feed", http),
+        ("profile", "messaging", http),
+        ("profile", "media", http),
         ("feed", "feed-db", sql),
         ("feed", "feed-redis", redis),
         ("feed", "profile", http),
@@ -98,6 +141,7 @@ def _edges() -> tuple[Edge, ...]:
         ("media", "auth", http),
         *((s.name, "collector", otlp) for s in _SERVICES),
         ("gateway", "collector", otlp),
+        ("idp", "collector", otlp),
     )
     return tuple(Edge(source=a, target=b, protocol=p) for a, b, p in declared)
 
@@ -108,6 +152,7 @@ SOCIAL = Topology(
         Component(name="collector", kind=Kind.COLLECTOR),
         *_STORES,
         *_SERVICES,
+        _IDP,
         Component(name="gateway", kind=Kind.GATEWAY),
     ),
     edges=_edges(),

@@ -18,6 +18,7 @@ class Kind(StrEnum):
     DATABASE = "database"
     CACHE = "cache"
     OBJECT_STORE = "object-store"
+    IDENTITY_PROVIDER = "identity-provider"
     COLLECTOR = "collector"
 
 

@@ -18,6 +18,7 @@ _BAGGAGE = W3CBaggagePropagator()
 _FLAGS = tuple(TraceFlags(flags) for flags in range(256))
 _PLAIN = "00-"
 _HEX = str.maketrans("", "", "0123456789abcdef")
+_LONGEST_BAGGAGE = 8192  # W3C Baggage, 3.3.2
 _COPIED = (BAGGAGE_RUN, BAGGAGE_SCENARIO, BAGGAGE_PHASE)
 
 
@@ -37,9 +38,17 @@ def parse(traceparent: str | None, tracestate: str | None = None) -> SpanContext
     return context if context.is_valid else None
 
 
-@lru_cache(maxsize=1024)
 def read_baggage(header: str) -> tuple[Context, Mapping[str, str]]:
-    """Return a ``baggage`` header as a context, and its tracelab entries as span attributes."""
+    """Return a ``baggage`` header as a context, and its tracelab entries as span attributes.
+
+    A header that is longer than the specification asks for is as good as none; the parser below would write it
+    to the log as a whole.
+    """
+    return _read_baggage(header) if len(header) <= _LONGEST_BAGGAGE else (EMPTY, {})
+
+
+@lru_cache(maxsize=1024)
+def _read_baggage(header: str) -> tuple[Context, Mapping[str, str]]:
     context = _BAGGAGE.extract({"baggage": header}, EMPTY)
     entries = baggage_api.get_all(context)
     return context, {name: str(entries[name]) for name in _COPIED if name in entries}

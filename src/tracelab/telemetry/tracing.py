@@ -48,6 +48,7 @@ __all__ = [
     "trace_id",
     "traceparent",
     "tracer",
+    "tracestate",
     "untraced",
     "use",
     "with_baggage",
@@ -172,21 +173,39 @@ def internal_span(name: str, *, attributes: Attributes | None = None) -> ActiveS
 
 
 def consumer_span(
-    name: str, *, links: Sequence[str] = (), attributes: Attributes | None = None, baggage: str | None = None
+    name: str,
+    *,
+    links: Sequence[str] = (),
+    tracestate: str | None = None,
+    attributes: Attributes | None = None,
+    baggage: str | None = None,
 ) -> ActiveSpan:
-    """Open a CONSUMER span that begins a trace of its own, linked to the spans of these ``traceparent`` values."""
-    found = [Link(context) for context in map(propagation.parse, links) if context is not None]
+    """Open a CONSUMER span that begins a trace of its own, linked to the spans of these ``traceparent`` values.
+
+    Where none of them was sampled, their trace goes on instead, unsampled: what its beginning decided holds here too.
+    """
+    found = [Link(origin) for link in links if (origin := propagation.parse(link, tracestate)) is not None]
     context, extra = propagation.extract(None, None, baggage)
+    if found and not any(link.context.trace_flags.sampled for link in found):
+        context = trace.set_span_in_context(NonRecordingSpan(found[0].context), context)
     return ActiveSpan(
         name, SpanKind.CONSUMER, {**(attributes or {}), **extra}, context=context, links=found, in_request=True
     )
 
 
 def server_span(
-    name: str, *, traceparent: str | None = None, baggage: str | None = None, attributes: Attributes | None = None
+    name: str,
+    *,
+    traceparent: str | None = None,
+    tracestate: str | None = None,
+    baggage: str | None = None,
+    attributes: Attributes | None = None,
 ) -> ActiveSpan:
-    """Open a SERVER span of something that came by another way than HTTP, e.g. a socket event."""
-    context, extra = propagation.extract(traceparent, None, baggage)
+    """Open a SERVER span of something that came by another way than HTTP, e.g. a socket event.
+
+    A ``traceparent`` that is none begins a new trace.
+    """
+    context, extra = propagation.extract(traceparent, tracestate, baggage)
     return ActiveSpan(name, SpanKind.SERVER, {**(attributes or {}), **extra}, context=context, in_request=True)
 
 
@@ -215,6 +234,11 @@ def traceparent() -> str:
     """Return the current span's ``traceparent``; empty where there is none."""
     context = trace.get_current_span().get_span_context()
     return propagation.format_traceparent(context) if context.is_valid else ""
+
+
+def tracestate() -> str:
+    """Return the current span's ``tracestate``; empty where there is none."""
+    return trace.get_current_span().get_span_context().trace_state.to_header()
 
 
 def baggage() -> str:

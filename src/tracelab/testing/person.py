@@ -79,11 +79,15 @@ class Client:
         return replace(person, id=answer.document["user"]["id"], token=answer.document["access_token"])
 
 
+def some_address() -> str:
+    """Return an address that no other client is likely to have."""
+    return f"127.77.{secrets.randbelow(256)}.{secrets.randbelow(254) + 1}"
+
+
 @asynccontextmanager
 async def client_of(gateway: str) -> AsyncIterator[Client]:
     """Open a client with an address of its own: the gateway limits how many requests one address may make."""
-    address = f"127.77.{secrets.randbelow(256)}.{secrets.randbelow(254) + 1}"
     async with aiohttp.ClientSession(
-        gateway, cookie_jar=aiohttp.DummyCookieJar(), headers={"X-Forwarded-For": address}
+        gateway, cookie_jar=aiohttp.DummyCookieJar(), headers={"X-Forwarded-For": some_address()}
     ) as session:
         yield Client(session)

@@ -22,7 +22,7 @@ class StatusTable:
         """Yield what is up, its URLs and a line per component."""
         signs, status = glyphs(options), self.status
         components: Sequence[Mapping[str, Any]] = status.get("components", ())
-        known = [c["pss_bytes"] for c in components if c.get("pss_bytes") is not None]
+        known = [memory for c in components if (memory := _memory(c)) is not None]
         head = Text.assemble((str(status["platform"]), "bold"), " is ")
         head.append(str(status["state"]), style=f"bold {_STATE.get(str(status['state']), '')}".strip())
         facts = [f"runtime {status['runtime']}", f"up in {float(status.get('boot_s', 0)):.1f} s"]
@@ -34,20 +34,31 @@ class StatusTable:
                 yield Text.assemble((f"  {name:<14}", "dim"), str(url))
         yield Text("")
         wide = max([9, *(len(str(c["name"])) for c in components)])
-        room = max(8, options.max_width - (wide + 2 + 14 + 10 + 7 + 10 + 10 + 2))
-        heading = f"{'component':<{wide}}  {'kind':<14}{'state':<10}{'port':>7}{'restarts':>10}{'memory':>10}  pids"
+        kinds = max([14, *(len(str(c["kind"])) + 2 for c in components)])
+        room = max(8, options.max_width - (wide + 2 + kinds + 10 + 7 + 10 + 10 + 2))
+        heading = (
+            f"{'component':<{wide}}  {'kind':<{kinds}}{'state':<10}{'port':>7}{'restarts':>10}{'memory':>10}  pids"
+        )
         yield Text(heading, style="dim", no_wrap=True)
         for component in components:
             line = Text(no_wrap=True, overflow="crop")
-            line.append(f"{component['name']:<{wide}}  ", style="bold").append(f"{component['kind']:<14}", style="dim")
+            line.append(f"{component['name']:<{wide}}  ", style="bold").append(
+                f"{component['kind']:<{kinds}}", style="dim"
+            )
             state = str(component["state"])
             line.append(f"{state:<10}", style=_STATE.get(state, ""))
             line.append(f"{component.get('port') or signs.dot:>7}")
             restarts = int(component.get("restarts", 0))
             line.append(f"{restarts or signs.dot:>10}", style="yellow" if restarts else "dim")
-            line.append(f"{size(component.get('pss_bytes')):>10}  ")
+            line.append(f"{size(_memory(component)):>10}  ")
             pids = " ".join(str(p) for p in component.get("pids", ()))
             yield line.append(crop(pids or signs.dot, room, signs.more), style="dim")
+
+
+def _memory(component: Mapping[str, Any]) -> int | None:
+    """Return what a component takes of the memory, by its processes or, in an engine, by its control group."""
+    found = component.get("pss_bytes")
+    return found if found is not None else component.get("memory_bytes")
 
 
 class RunSummary:

@@ -1,38 +1,16 @@
 """One PostgreSQL server with one role and its database."""
 
 import contextlib
-import re
 import signal
 from pathlib import Path
 from typing import Final
 
-from tracelab.runtimes.embedded.cluster import DATABASE, PASSWORD_FILE, SUPERUSER, Clusters
+from tracelab.runtimes import postgresql
+from tracelab.runtimes.embedded.cluster import PASSWORD_FILE, Clusters
 from tracelab.runtimes.embedded.identity import Identity
 from tracelab.runtimes.embedded.process import Launcher, Process
-
-# Durability costs boot time and protects nothing here: a platform's data lives as long as the platform. A process
-# that crashes loses nothing even so, as what it wrote is in the kernel.
-_OPTIONS = (
-    "listen_addresses=127.0.0.1",
-    "unix_socket_directories=",
-    "fsync=off",
-    "synchronous_commit=off",
-    "full_page_writes=off",
-    "wal_level=minimal",
-    "max_wal_senders=0",
-    "max_wal_size=64MB",
-    "shared_buffers=16MB",
-    "dynamic_shared_memory_type=mmap",  # in the data folder, so that none can be left behind in /dev/shm
-    "jit=off",
-    "max_connections=60",
-    "autovacuum_max_workers=1",
-    "max_worker_processes=2",
-    "max_parallel_workers=0",
-    "max_parallel_workers_per_gather=0",
-    "log_min_messages=warning",
-    "log_min_error_statement=panic",  # statements carry passwords and people's words
-    "log_line_prefix=%m [%p] ",
-)
+from tracelab.runtimes.postgresql import DATABASE, SUPERUSER
+from tracelab.runtimes.wiring import role
 
 
 class Postgres:
@@ -69,7 +47,6 @@ class Postgres:
         if not (self._data / "PG_VERSION").exists():
             await self._clusters.take(self._data)
         major = int((self._data / "PG_VERSION").read_text().strip())
-        options = [*_OPTIONS, *(["io_method=sync"] if major >= 18 else [])]
         return self._launcher.start(
             [
                 str(self._identity.binary),
@@ -77,7 +54,7 @@ class Postgres:
                 str(self._data),
                 "-p",
                 str(self._port),
-                *(word for option in options for word in ("-c", option)),
+                *postgresql.options(major=major, listen="127.0.0.1"),
             ],
             log=self._log,
             cwd=self._data,
@@ -100,17 +77,10 @@ class Postgres:
         return None
 
     async def _provision(self) -> None:
-        """Give the superuser a password of this platform, and the component its role and database.
-
-        The cluster's only database is renamed rather than another one made, which would copy 7 MB. ALTER DATABASE
-        refuses to rename the database that one is connected to; its catalog row does not.
-        """
+        """Give the superuser a password of this platform, and the component its role and database."""
         secret = self._data / PASSWORD_FILE
-        statements = (
-            f"ALTER ROLE {SUPERUSER} PASSWORD '{self._superuser_password}';\n"
-            f"CREATE ROLE {self._role} LOGIN PASSWORD '{self._password}';\n"
-            f"ALTER DATABASE {DATABASE} OWNER TO {self._role};\n"
-            f"UPDATE pg_database SET datname = '{self._role}' WHERE datname = '{DATABASE}';\n"
+        statements = f"ALTER ROLE {SUPERUSER} PASSWORD '{self._superuser_password}';\n" + postgresql.ownership(
+            self._role, self._password
         )
         await self._launcher.run(
             [str(self._identity.binary.with_name("psql")), "-X", "-q", "-1", "-v", "ON_ERROR_STOP=1", "-f", "-"],
@@ -131,8 +101,3 @@ class Postgres:
             timeout_s=30.0,
         )
         secret.unlink()
-
-
-def role(component: str) -> str:
-    """Return the name of a component's role and database: ``feed-db`` -> ``feed_db``."""
-    return re.sub(r"\W", "_", component)

@@ -1,18 +1,24 @@
 """Wiring of auth."""
 
 import contextlib
+import secrets
 import time
 from collections.abc import AsyncIterator
 from pathlib import Path
 
 from starlette.types import ASGIApp
 
+from tracelab.services.auth import callback, leaving, routes
+from tracelab.services.auth.admission import Reception
 from tracelab.services.auth.clients import ProfileClient
 from tracelab.services.auth.delivery import Delivery
-from tracelab.services.auth.domain import Auth, SessionEnded, Taken, TokenInvalid, TooBusy, WrongPassword
+from tracelab.services.auth.domain import Auth, SessionEnded, Taken, TokenInvalid, TooBusy, TooMany, WrongPassword
 from tracelab.services.auth.hashing import Bcrypt
-from tracelab.services.auth.repository import CachedSessions, SqlAccounts, SqlKeys
-from tracelab.services.auth.routes import router
+from tracelab.services.auth.oauth import FlowBroken, Flows, LoginRefused, Provider, ProviderAway
+from tracelab.services.auth.providers import GitHub, Google
+from tracelab.services.auth.repository import CachedSessions, CountedAttempts, SqlAccounts, SqlKeys
+from tracelab.services.auth.rotation import Rotator
+from tracelab.services.auth.sealing import Seal
 from tracelab.services.auth.signing import KeyMissing, Keys
 from tracelab.services.kit import viewer
 from tracelab.services.kit.app import Parts, build
@@ -20,6 +26,7 @@ from tracelab.services.kit.cache import Cache
 from tracelab.services.kit.database import Database
 from tracelab.services.kit.edge import Edge
 from tracelab.services.kit.identifier import new_id
+from tracelab.services.kit.limit import Limits
 from tracelab.settings import ServiceSettings
 
 
@@ -29,12 +36,11 @@ class _Store:
     def __init__(self, database: Database, keys: Keys) -> None:
         self._database = database
         self._keys = keys
-        self._rows = SqlKeys(database)
 
     async def prepare(self) -> None:
         """Bring the schema to its newest revision and read the keys."""
         await self._database.prepare()
-        await self._keys.load(self._rows.share)
+        await self._keys.load()
 
     async def check(self) -> None:
         """Ask the server whether it answers."""
@@ -63,28 +69,48 @@ def create_app(settings: ServiceSettings) -> ASGIApp:
     )
     cache = Cache(settings.edges["auth-redis"][0], target="auth-redis", edge="auth->auth-redis", broken=settings.broken)
     profile = Edge(settings.service, "profile", settings.edges["profile"], service_token=settings.service_token)
+    idp = Edge(settings.service, "idp", settings.edges["idp"])
     accounts = SqlAccounts(database.engine)
+    sessions = CachedSessions(cache, accounts)
     profiles = ProfileClient(profile)
     passwords = Bcrypt(settings.bcrypt_cost)
-    keys = Keys()
-    delivery = Delivery(accounts, profiles)
+    limits = Limits(cache)
+    keys = Keys(SqlKeys(database), time.time)
+    rotator = Rotator(keys, period_s=settings.key_period_s)
+    delivery = Delivery(accounts, profiles, sessions)
     auth = Auth(
         accounts=accounts,
-        sessions=CachedSessions(cache, accounts),
-        profiles=profiles,
-        passwords=passwords,
+        sessions=sessions,
         signer=keys,
-        on_delivered=delivery.note,
+        on_forgotten=delivery.note_forgotten,
         new_id=new_id,
+        new_secret=_new_secret,
         now_s=time.time,
     )
+    reception = Reception(
+        auth=auth,
+        accounts=accounts,
+        profiles=profiles,
+        passwords=passwords,
+        attempts=CountedAttempts(limits),
+        on_delivered=delivery.note,
+        new_id=new_id,
+        new_secret=_new_secret,
+    )
+    providers: dict[str, Provider] = {
+        "google": Google(idp, url=settings.idp, secret=settings.oauth_secret),
+        "github": GitHub(idp, url=settings.idp, secret=settings.oauth_secret),
+    }
 
     @contextlib.asynccontextmanager
     async def lifespan() -> AsyncIterator[None]:
         delivery.start()
+        rotator.start()
         yield
+        await rotator.close()
         await delivery.close()
         passwords.close()
+        await idp.close()
         await profile.close()
         await cache.close()
         await database.close()
@@ -92,7 +118,7 @@ def create_app(settings: ServiceSettings) -> ASGIApp:
     _, served = build(
         Parts(
             settings=settings,
-            routers=[router],
+            routers=[callback.router, routes.router, leaving.router],
             lifespan=lifespan,
             required={"auth-db": _Store(database, keys)},
             optional={"auth-redis": cache},
@@ -102,9 +128,26 @@ def create_app(settings: ServiceSettings) -> ASGIApp:
                 TokenInvalid: 401,
                 SessionEnded: 401,
                 TooBusy: 503,
+                TooMany: 429,
                 KeyMissing: 503,
+                FlowBroken: 400,
+                LoginRefused: 401,
+                ProviderAway: 503,
             },
-            state={"tokens": _Tokens(auth), "auth": auth, "keys": keys},
+            state={
+                "tokens": _Tokens(auth),
+                "writes": limits,
+                "auth": auth,
+                "reception": reception,
+                "keys": keys,
+                "flows": Flows(providers, new_secret=_new_secret),
+                "seal": Seal(settings.service_token),
+                "leaving": leaving.Leaving(database.engine, cache),
+            },
         )
     )
     return served
+
+
+def _new_secret() -> str:
+    return secrets.token_urlsafe(32)

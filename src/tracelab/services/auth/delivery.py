@@ -1,12 +1,16 @@
-"""The outbox: profiles that could not be created at once are created later, as often as it takes."""
+"""The outbox: what could not be done elsewhere at once is done later, as often as it takes.
+
+Profiles are created, and ended sessions dropped from the cache.
+"""
 
 import asyncio
 import logging
+from collections.abc import Sequence
 from typing import Final
 
 from sqlalchemy.exc import SQLAlchemyError
 
-from tracelab.services.auth.domain import Outbox, Profiles, Unreachable
+from tracelab.services.auth.domain import Outbox, Profiles, Sessions, Unreachable
 from tracelab.telemetry.tracing import consumer_span, untraced
 
 log = logging.getLogger(__name__)
@@ -17,15 +21,21 @@ _BATCH: Final = 100
 class Delivery:
     """Looks into the outbox as long as the service runs."""
 
-    def __init__(self, outbox: Outbox, profiles: Profiles) -> None:
+    def __init__(self, outbox: Outbox, profiles: Profiles, sessions: Sessions) -> None:
         self._outbox = outbox
         self._profiles = profiles
+        self._sessions = sessions
         self._delivered: set[str] = set()
+        self._forgotten: set[str] = set()
         self._task: asyncio.Task[None] | None = None
 
     def note(self, user_id: str) -> None:
         """Take note that a profile was delivered at once: its parcel can go."""
         self._delivered.add(user_id)
+
+    def note_forgotten(self, session_ids: Sequence[str]) -> None:
+        """Take note that the cache has these sessions no more."""
+        self._forgotten.update(session_ids)
 
     def start(self) -> None:
         """Begin."""
@@ -51,6 +61,13 @@ class Delivery:
             if settled:
                 await self._outbox.settle(settled)
                 self._delivered.difference_update(settled)
+            dropped = list(self._forgotten)
+            if dropped:
+                await self._outbox.settle_ended(dropped)
+                self._forgotten.difference_update(dropped)
+            ended = await self._outbox.ended(_BATCH)
+            if ended and await self._sessions.forget(ended):
+                self._forgotten.update(ended)
             parcels = await self._outbox.waiting(_BATCH)
         for parcel in parcels:
             try:

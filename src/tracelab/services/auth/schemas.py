@@ -1,10 +1,11 @@
 """Wire models of auth."""
 
-from typing import Annotated, Any
+from typing import Annotated, Literal
 
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field, StringConstraints
 
-from tracelab.services.auth.domain import MAX_PASSWORD, MIN_PASSWORD, TOKEN_S, Account, Admission
+from tracelab.services.auth.domain import CREATED, MAX_PASSWORD, MIN_PASSWORD, TOKEN_S, Account, Admission, Renewal
+from tracelab.services.auth.signing import KEEPS_S, SIGNS_IN_S
 
 
 def _fits(password: str) -> str:
@@ -58,8 +59,9 @@ class AdmissionOut(BaseModel):
     user: UserOut
     access_token: str
     expires_in: int
+    refresh_token: str
     session_id: str
-    profile: str
+    profile: Literal["created", "pending"]
 
     @classmethod
     def of(cls, admission: Admission) -> "AdmissionOut":
@@ -68,9 +70,31 @@ class AdmissionOut(BaseModel):
             user=UserOut.of(admission.account),
             access_token=admission.token,
             expires_in=TOKEN_S,
+            refresh_token=admission.refresh_token,
             session_id=admission.session.id,
-            profile=admission.profile,
+            profile="created" if admission.profile == CREATED else "pending",
         )
+
+
+class RefreshIn(BaseModel):
+    """A refresh token; browsers send it as a cookie instead."""
+
+    model_config = ConfigDict(extra="forbid", hide_input_in_errors=True)
+
+    refresh_token: Annotated[str, Field(max_length=200)]
+
+
+class RenewalOut(BaseModel):
+    """A session has a new access token."""
+
+    access_token: str
+    expires_in: int
+    session_id: str
+
+    @classmethod
+    def of(cls, renewal: Renewal) -> "RenewalOut":
+        """Translate a renewal."""
+        return cls(access_token=renewal.token, expires_in=renewal.lasts_s, session_id=renewal.session.id)
 
 
 class TokenIn(BaseModel):
@@ -87,7 +111,27 @@ class TokenOut(BaseModel):
     expires_at: int
 
 
+class Key(BaseModel):
+    """A public RSA key (RFC 7517)."""
+
+    kty: Literal["RSA"]
+    use: Literal["sig"]
+    alg: Literal["RS256"]
+    kid: str
+    n: str
+    e: str
+
+
 class KeySet(BaseModel):
     """A JSON Web Key Set (RFC 7517)."""
 
-    keys: list[dict[str, Any]]
+    keys: list[Key]
+
+
+class RotationIn(BaseModel):
+    """How the next key follows: when it signs, and how long those before it are good for checking after that."""
+
+    model_config = ConfigDict(extra="forbid")
+
+    signs_in_s: Annotated[float, Field(ge=0, le=86_400)] = SIGNS_IN_S
+    keeps_s: Annotated[float, Field(ge=0, le=86_400)] = KEEPS_S

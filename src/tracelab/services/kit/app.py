@@ -80,9 +80,10 @@ def build(parts: Parts) -> tuple[FastAPI, ASGIApp]:
     for name, value in parts.state.items():
         setattr(app.state, name, value)
     for router in parts.routers:
-        app.include_router(router)
+        app.include_router(router, responses=problem.problems(429))  # by address at the gateway, or as too many changes
     app.include_router(_health(readiness))
     problem.install(app, parts.translations)
+    problem.document_refusals(app)
     return app, ServerSpans(app, service=parts.settings.service)
 
 

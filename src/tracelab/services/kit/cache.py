@@ -2,11 +2,11 @@
 
 import asyncio
 import struct
-from collections.abc import Awaitable, Callable, Iterable, Mapping
+from collections.abc import Awaitable, Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from enum import StrEnum
 from time import time
-from typing import Final
+from typing import Any, Final
 
 from redis.asyncio.retry import Retry
 from redis.backoff import NoBackoff
@@ -92,7 +92,7 @@ class Cache:
     async def read(self, key: str) -> Reading:
         """Read one key; an absent Redis is a `Result.ERROR`, and makes the request degraded."""
         reading = await self._read(key)
-        statsd.current().count(METRIC_CACHE_READS, cache=_name(key), result=reading.result.value)
+        self._count(key, reading.result)
         return reading
 
     async def write(self, key: str, body: bytes) -> None:
@@ -118,21 +118,42 @@ class Cache:
         else:
             self._breaker.succeeded()
 
-    async def forget(self, keys: Iterable[str]) -> None:
-        """Drop values, in one round trip; a load that is under way for one of them will not be kept."""
+    async def forget(self, keys: Iterable[str]) -> bool:
+        """Drop values, in one round trip; a load that is under way for one of them will not be kept.
+
+        False where Redis is away: what it kept is still there.
+        """
         wanted = list(keys)
         for key in wanted:
             self._outdate(key)
-        if not wanted or not self._breaker.is_allowed():
-            return
+        if not wanted:
+            return True
+        if not self._breaker.is_allowed():
+            return False
         try:
             with redis_span("DEL", wanted[0], self._target):
                 await self._redis.delete(*wanted)
         except FAILURES:
             self._breaker.failed()
             mark_degraded(self._target)
-        else:
-            self._breaker.succeeded()
+            return False
+        self._breaker.succeeded()
+        return True
+
+    async def run(self, script: str, keys: Sequence[str], arguments: Sequence[int | str]) -> Any:
+        """Run a Lua script in one round trip; None where Redis is away."""
+        if not self._breaker.is_allowed():
+            mark_degraded(self._target)
+            return None
+        try:
+            with redis_span("EVAL", keys[0], self._target):
+                answer = await self._redis.eval(script, len(keys), *keys, *arguments)
+        except FAILURES:
+            self._breaker.failed()
+            mark_degraded(self._target)
+            return None
+        self._breaker.succeeded()
+        return answer
 
     async def load(
         self,
@@ -146,7 +167,9 @@ class Cache:
         Everybody who misses the same key while it is being loaded waits for that one load. When the
         source raises one of `failures`, an old value serves (*stale*), if there is one.
         """
-        reading = await self.read(key)
+        reading = await self._read(key)
+        if reading.result is not Result.STALE:
+            self._count(key, reading.result)
         if reading.result is Result.HIT and reading.body is not None:
             return reading.body
         if reading.result is Result.ERROR and not self._falls_back:
@@ -156,9 +179,12 @@ class Cache:
         except failures as error:
             if reading.body is None:
                 raise
+            self._count(key, Result.STALE)
             mark_degraded(_name(key))
             mark_fallback("stale_cache", type(error).__name__)
             return reading.body
+        if reading.result is Result.STALE:
+            self._count(key, Result.MISS)  # what is no longer fresh is a miss, unless it had to serve
         if reading.result is Result.ERROR:
             mark_fallback("database", "cache unavailable")
         mark_degraded(*loaded.degraded)
@@ -187,6 +213,9 @@ class Cache:
             await self._keep(key, loaded.body, loaded.also)
         return loaded
 
+    def _count(self, key: str, result: Result) -> None:
+        statsd.current().count(METRIC_CACHE_READS, cache=_name(key), result=result.value)
+
     def _outdate(self, key: str) -> None:
         flight = self._flights.get(key)
         if flight is not None:
@@ -205,7 +234,7 @@ class Cache:
             with redis_span("GET", key, self._target):
                 value = await self._redis.get(key)
                 reading = _unstamped(value if isinstance(value, bytes) else None)
-                note_cache(hit=reading.result is Result.HIT)
+                note_cache(hit=reading.result is Result.HIT, stale=reading.result is Result.STALE)
         except FAILURES:
             self._breaker.failed()
             mark_degraded(self._target)

@@ -5,6 +5,7 @@ import json
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Final
+from urllib.parse import urlencode
 
 import aiohttp
 
@@ -56,9 +57,9 @@ class _ServerError(Exception):
 
 
 class Edge:
-    """Calls one other service."""
+    """Calls one other service. Without a `service_token` it is somebody else's, who is told no secret of ours."""
 
-    def __init__(self, source: str, target: str, urls: Sequence[str], *, service_token: str) -> None:
+    def __init__(self, source: str, target: str, urls: Sequence[str], *, service_token: str = "") -> None:
         self._name = f"{source}->{target}"
         self._target = target
         self._urls = [url.rstrip("/") for url in urls]
@@ -81,9 +82,13 @@ class Edge:
         path: str | None = None,
         query: Mapping[str, str] | None = None,
         body: Any = None,
+        form: Mapping[str, str] | None = None,
+        headers: Mapping[str, str] | None = None,
         timeout_s: float = TIMEOUT_S,
     ) -> Reply:
         """Call the endpoint `template`; `path` is the filled template, if it has fields.
+
+        `body` is sent as JSON, `form` as a form's fields.
 
         An instance that refuses the connection is passed over for the next.
 
@@ -93,6 +98,16 @@ class Edge:
         if not self._urls:
             raise EdgeUnavailable(self._name, "no URL is known")
         refused: Exception | None = None
+        sent = dict(headers or {})
+        content = None
+        if body is not None:
+            sent["Content-Type"] = "application/json"
+            content = json.dumps(body).encode()
+        elif form is not None:
+            sent["Content-Type"] = "application/x-www-form-urlencoded"
+            content = urlencode(form).encode()
+        if self._service_token:
+            sent[HEADER_SERVICE_TOKEN] = self._service_token
         first = next(self._turn)
         for attempt in range(len(self._urls)):
             if not self._breaker.is_allowed():
@@ -100,7 +115,7 @@ class Edge:
                 raise EdgeUnavailable(self._name, "circuit open") from CircuitOpen(self._name)
             url = self._urls[(first + attempt) % len(self._urls)]
             try:
-                reply = await self._attempt(method, template, url + (path or template), query, body, timeout_s)
+                reply = await self._attempt(method, template, url + (path or template), query, sent, content, timeout_s)
             except aiohttp.ClientConnectorError as error:
                 self._failed("refused")
                 refused = error
@@ -117,13 +132,16 @@ class Edge:
         raise EdgeUnavailable(self._name, "refused") from refused
 
     async def _attempt(
-        self, method: str, template: str, url: str, query: Mapping[str, str] | None, body: Any, timeout_s: float
+        self,
+        method: str,
+        template: str,
+        url: str,
+        query: Mapping[str, str] | None,
+        sent: Mapping[str, str],
+        data: bytes | None,
+        timeout_s: float,
     ) -> Reply:
-        headers = {HEADER_SERVICE_TOKEN: self._service_token}
-        data = None
-        if body is not None:
-            data = json.dumps(body).encode()
-            headers["Content-Type"] = "application/json"
+        headers = dict(sent)
         attributes: dict[str, Any] = {HTTP_METHOD: method, HTTP_ROUTE: template, BREAKER_STATE: self._breaker.state}
         with client_span(f"{method} {template}", target=self._target, attributes=attributes) as span:
             inject(headers)

@@ -1,6 +1,5 @@
 """Errors on the wire: RFC 9457 ``application/problem+json``, with the trace id."""
 
-import json
 import logging
 from collections.abc import Mapping
 from http import HTTPStatus
@@ -8,6 +7,7 @@ from typing import Any, Final
 
 from fastapi import FastAPI, Request, Response
 from fastapi.exceptions import RequestValidationError
+from pydantic import BaseModel
 from sqlalchemy.exc import InterfaceError, OperationalError
 from sqlalchemy.exc import TimeoutError as PoolTimeout
 from starlette.exceptions import HTTPException
@@ -16,6 +16,19 @@ from tracelab.telemetry.tracing import trace_id
 
 log = logging.getLogger(__name__)
 _MEDIA_TYPE: Final = "application/problem+json"
+
+
+class ProblemOut(BaseModel):
+    """An error as it goes over the wire."""
+
+    type: str
+    title: str
+    status: int
+    detail: str
+    trace_id: str
+
+
+_SCHEMA: Final = {**ProblemOut.model_json_schema(), "title": "Problem"}
 
 
 class Problem(Exception):
@@ -34,33 +47,53 @@ class Problem(Exception):
 
 def problem_response(problem: Problem) -> Response:
     """Return the response of a problem."""
-    body = {
-        "type": "about:blank",
-        "title": HTTPStatus(problem.status).phrase,
-        "status": problem.status,
-        "detail": problem.detail,
-        "trace_id": trace_id(),
-    }
-    return Response(json.dumps(body), problem.status, problem.headers, media_type=_MEDIA_TYPE)
+    body = ProblemOut(
+        type="about:blank",
+        title=HTTPStatus(problem.status).phrase,
+        status=problem.status,
+        detail=problem.detail,
+        trace_id=trace_id(),
+    )
+    return Response(body.model_dump_json(), problem.status, problem.headers, media_type=_MEDIA_TYPE)
 
 
 def problems(*statuses: int) -> dict[int | str, dict[str, Any]]:
     """Return what a route says in its OpenAPI about the errors that it answers."""
     return {
-        status: {"description": HTTPStatus(status).phrase, "content": {_MEDIA_TYPE: {"schema": {"type": "object"}}}}
+        status: {"description": HTTPStatus(status).phrase, "content": {_MEDIA_TYPE: {"schema": _SCHEMA}}}
         for status in statuses
     }
+
+
+def document_refusals(app: FastAPI) -> None:
+    """Have the OpenAPI say how a refused request is answered: unless told, FastAPI documents a form of its own."""
+    generate = app.openapi
+
+    def openapi() -> dict[str, Any]:
+        document = generate()
+        for operations in document.get("paths", {}).values():
+            for operation in operations.values():
+                refused = operation["responses"].get("422")
+                if refused is not None and _MEDIA_TYPE not in refused["content"]:
+                    operation["responses"]["422"] = problems(422)[422]
+        for name in ("HTTPValidationError", "ValidationError"):
+            document.get("components", {}).get("schemas", {}).pop(name, None)
+        return document
+
+    app.openapi = openapi  # type: ignore[method-assign]  # as FastAPI's documentation has it
 
 
 def install(app: FastAPI, translations: Mapping[type[Exception], int]) -> None:
     """Answer every error as a problem; `translations` gives the status of a domain's own exceptions.
 
+    An exception says by `retry_after_s` when it is worth trying again; a 503 always is.
     A database that does not answer, or whose pool is full, is a 503 that may be tried again.
     """
 
     async def known(_request: Request, error: Exception) -> Response:
         status = next(status for kind, status in translations.items() if isinstance(error, kind))
-        return problem_response(Problem(status, str(error), retry_after_s=1 if status == 503 else None))
+        retry_after_s = getattr(error, "retry_after_s", 1 if status == 503 else None)
+        return problem_response(Problem(status, str(error), retry_after_s=retry_after_s))
 
     async def ready_made(_request: Request, error: Exception) -> Response:
         assert isinstance(error, Problem)

@@ -15,6 +15,7 @@ from tracelab.telemetry import provider
 from tracelab.telemetry.logs import configure_logging
 
 _DRAIN_S: Final = 5
+FRAME_BYTES: Final = 64 * 1024  # the longest message on a socket; a longer one closes it before it is read whole
 _KEEP_ALIVE_S: Final = 75  # longer than any client of ours keeps an idle connection
 
 
@@ -48,6 +49,7 @@ def main(options: Mapping[str, Any], sockets: Mapping[str, socket.socket]) -> No
             loop="uvloop",
             http="httptools",
             ws="websockets-sansio",
+            ws_max_size=FRAME_BYTES,
             ws_per_message_deflate=False,  # small messages: compressing them costs more than it saves
             access_log=False,
             log_config=None,

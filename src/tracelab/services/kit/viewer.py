@@ -12,12 +12,14 @@ from fastapi import Depends, Request
 
 from tracelab.conventions import HEADER_SERVICE_TOKEN
 from tracelab.services.kit.edge import Edge, EdgeUnavailable
+from tracelab.services.kit.limit import WRITES_PER_MIN, Limits, Quota
 from tracelab.services.kit.problem import Problem
 from tracelab.telemetry.tracing import mark_degraded, mark_fallback, untraced
 
 VALIDATE: Final = "/api/validate/token"
 JWKS: Final = "/.well-known/jwks.json"
 ALGORITHM: Final = "RS256"  # the only one: a token does not choose how it is checked
+_SAFE: Final = ("GET", "HEAD", "OPTIONS")
 _REMEMBER_S: Final = 30
 _REMEMBERED: Final = 10_000
 _GRACE_S: Final = 15 * 60  # past expiry, while auth is away, for a session that was valid at the last check
@@ -133,15 +135,25 @@ def bearer(header: str | None) -> str | None:
 
 
 async def viewer(request: Request) -> Person:
-    """Return who is asking, or answer 401."""
+    """Return who is asking, or answer 401.
+
+    Where the application's state has `writes`, a request that changes something counts as one of the
+    person's, and one too many is answered 429.
+    """
     token = bearer(request.headers.get("authorization"))
     if token is None:
         raise Problem(401, "expected an access token", headers={"WWW-Authenticate": "Bearer"})
     tokens: TokenCheck = request.app.state.tokens
     try:
-        return await tokens.check(token)
+        person = await tokens.check(token)
     except TokenRefused as error:
         raise Problem(401, str(error), headers={"WWW-Authenticate": 'Bearer error="invalid_token"'}) from error
+    writes: Limits | None = getattr(request.app.state, "writes", None)
+    if writes is not None and request.method not in _SAFE:
+        wait_s = await writes.wait_s(Quota(scope="writes", id=person.id, limit=WRITES_PER_MIN))
+        if wait_s:
+            raise Problem(429, f"at most {WRITES_PER_MIN} changes a minute; try again", retry_after_s=wait_s)
+    return person
 
 
 async def internal(request: Request) -> None:

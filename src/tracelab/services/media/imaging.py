@@ -1,65 +1,77 @@
-"""Images are read and shrunk by Pillow in threads of their own: bounded in number, in pixels and in time waited."""
+"""Images are decoded and shrunk by Pillow: bounded in pixels, frame by frame. Runs in a worker's process."""
 
-import asyncio
 import io
 from collections.abc import Mapping
-from concurrent.futures import ThreadPoolExecutor
 from typing import BinaryIO, Final
 
 from PIL import Image, ImageOps, UnidentifiedImageError
 
-from tracelab.services.media.domain import Picture, UnsupportedMedia
-from tracelab.telemetry.tracing import internal_span
+from tracelab.services.media.content import UnreadableMedia
 
 MAX_PIXELS: Final = 50_000_000  # a decompression bomb is small as a file and huge as pixels
+MAX_SIDE: Final = 20_000
+MAX_FRAMES: Final = 2_000
+MAX_MOVING_PIXELS: Final = 250_000_000  # of all frames of an animation together
 _FORMATS: Final = ("JPEG", "PNG", "WEBP", "GIF")
 _UNREADABLE: Final = (
     UnidentifiedImageError,
     Image.DecompressionBombError,
     Image.DecompressionBombWarning,  # an exception where warnings are errors
+    EOFError,
+    IndexError,
+    KeyError,
     OSError,
-    ValueError,
+    OverflowError,
     SyntaxError,
+    TypeError,
+    ValueError,
 )
 _QUALITY: Final = 82
+_LOOK_SIDE: Final = 256
 
 
-class PillowImaging:
-    """Implements `Imaging`: two threads, since Pillow lets go of the interpreter while it works."""
+def look(data: BinaryIO) -> dict[str, int]:
+    """Decode an image, every frame of it, and return its ``width``, ``height`` and number of ``frames``.
 
-    def __init__(self, *, threads: int = 2) -> None:
-        self._pool = ThreadPoolExecutor(threads, thread_name_prefix="imaging")
-
-    async def inspect(self, data: BinaryIO) -> Picture:
-        """Read an image's header; raise `UnsupportedMedia`."""
-        return await asyncio.get_running_loop().run_in_executor(self._pool, inspect, data)
-
-    async def shrink(self, data: BinaryIO, sides: Mapping[str, int]) -> dict[str, bytes]:
-        """Return JPEG bytes of each variant; raise `UnsupportedMedia`."""
-        with internal_span("thumbnail"):
-            return await asyncio.get_running_loop().run_in_executor(self._pool, shrink, data, dict(sides))
-
-    def close(self) -> None:
-        """Let the threads end."""
-        self._pool.shutdown(wait=False, cancel_futures=True)
-
-
-def inspect(data: BinaryIO) -> Picture:
-    """Read the size of an image from its header, without its pixels."""
+    Raises:
+        UnreadableMedia: it cannot be decoded, or not within the limits.
+    """
     with _opened(data) as image:
-        return Picture(width=image.width, height=image.height)
+        width, height = image.size
+        frames = 0
+        try:
+            # A JPEG is read to its end at an eighth of its size, which costs a fraction.
+            image.draft("RGB", (_LOOK_SIDE, _LOOK_SIDE))
+            image.load()
+            for frames in range(1, MAX_FRAMES + 1):
+                if frames * width * height > MAX_MOVING_PIXELS:
+                    raise UnreadableMedia(f"an animation of more than {MAX_MOVING_PIXELS:,} pixels in all frames")
+                try:
+                    image.seek(frames)
+                except EOFError:
+                    break
+                image.load()
+            else:
+                raise UnreadableMedia(f"an animation of more than {MAX_FRAMES:,} frames")
+        except _UNREADABLE as error:
+            raise UnreadableMedia(f"the image cannot be decoded: {error}"[:300]) from error
+    return {"width": width, "height": height, "frames": frames}
 
 
 def shrink(data: BinaryIO, sides: Mapping[str, int]) -> dict[str, bytes]:
-    """Make JPEGs whose longest side is at most as given, largest first, each from the one before."""
+    """Return JPEGs whose longest side is at most as given, largest first, each from the one before.
+
+    Raises:
+        UnreadableMedia: the image cannot be decoded.
+    """
     made: dict[str, bytes] = {}
+    largest = max(sides.values())
     with _opened(data) as image:
-        largest = max(sides.values())
         try:
-            image.draft("RGB", (largest, largest))  # JPEG decodes at a fraction of the size, which costs a fraction
-            picture = _flat(ImageOps.exif_transpose(image))
+            image.draft("RGB", (largest, largest))
+            picture = _flat(ImageOps.exif_transpose(image), largest)
         except _UNREADABLE as error:
-            raise UnsupportedMedia(f"the image cannot be decoded: {error}") from error
+            raise UnreadableMedia(f"the image cannot be decoded: {error}"[:300]) from error
     for variant, side in sorted(sides.items(), key=lambda item: -item[1]):
         picture.thumbnail((side, side), Image.Resampling.LANCZOS, reducing_gap=2.0)
         out = io.BytesIO()
@@ -73,16 +85,19 @@ def _opened(data: BinaryIO) -> Image.Image:
     try:
         image = Image.open(data, formats=_FORMATS)
     except _UNREADABLE as error:
-        raise UnsupportedMedia("the content begins like an image, but cannot be read as one") from error
-    if image.width * image.height > MAX_PIXELS:
-        raise UnsupportedMedia(f"{image.width} x {image.height} pixels; expected at most {MAX_PIXELS}")
+        raise UnreadableMedia("the content begins like an image, but cannot be read as one") from error
+    if image.width * image.height > MAX_PIXELS or max(image.size) > MAX_SIDE:
+        image.close()
+        raise UnreadableMedia(
+            f"{image.width:,} x {image.height:,} pixels; expected at most {MAX_PIXELS:,}, and {MAX_SIDE:,} on a side"
+        )
     return image
 
 
-def _flat(image: Image.Image) -> Image.Image:
-    """Return RGB pixels; what is transparent becomes white."""
-    if image.mode in ("RGBA", "LA", "PA") or "transparency" in image.info:
-        layer = image.convert("RGBA")
-        ground = Image.new("RGBA", layer.size, (255, 255, 255, 255))
-        return Image.alpha_composite(ground, layer).convert("RGB")
-    return image.convert("RGB")
+def _flat(image: Image.Image, side: int) -> Image.Image:
+    """Return RGB pixels, no longer than `side`; what is transparent becomes white."""
+    if image.mode not in ("RGBA", "LA", "PA") and "transparency" not in image.info:
+        return image.convert("RGB")
+    layer = image.convert("RGBA")
+    layer.thumbnail((side, side), Image.Resampling.LANCZOS, reducing_gap=2.0)  # before there are two of it
+    return Image.alpha_composite(Image.new("RGBA", layer.size, (255, 255, 255, 255)), layer).convert("RGB")

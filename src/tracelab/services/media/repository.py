@@ -1,9 +1,11 @@
 """The object store behind the blocking `minio` client, in a few threads, one client span per S3 call."""
 
 import asyncio
+import builtins
+import itertools
 import json
 import shutil
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncGenerator, Callable
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import asdict
 from functools import partial
@@ -14,12 +16,16 @@ import urllib3
 from minio import Minio
 from minio.error import InvalidResponseError, MinioException, S3Error
 
+from tracelab.conventions import RPC_METHOD, RPC_SYSTEM, S3_BUCKET, S3_KEY
+from tracelab.services.media.byterange import Span
 from tracelab.services.media.domain import (
+    PAGE,
     Content,
+    Entry,
+    Intention,
     MediaMissing,
     Medium,
     RangeUnsatisfiable,
-    Span,
     Status,
     StoreUnavailable,
 )
@@ -37,14 +43,18 @@ _ABSENT: Final = frozenset({"NoSuchKey", "NoSuchBucket", "NoSuchObject"})
 class JsonCatalogue:
     """Metadata as JSON."""
 
-    def dump(self, medium: Medium) -> bytes:
+    def dump(self, value: Medium | Intention) -> bytes:
         """Return one JSON document."""
-        return json.dumps(asdict(medium)).encode()
+        return json.dumps(asdict(value)).encode()
 
-    def load(self, data: bytes) -> Medium:
-        """Read one JSON document."""
+    def medium(self, data: bytes) -> Medium:
+        """Read a medium."""
         document = json.loads(data)
         return Medium(**{**document, "status": Status(document["status"])})
+
+    def intention(self, data: bytes) -> Intention:
+        """Read an intention."""
+        return Intention(**json.loads(data))
 
 
 class S3Store:
@@ -82,7 +92,8 @@ class S3Store:
     async def put(self, name: str, data: BinaryIO, size_bytes: int, content_type: str) -> None:
         """Store an object, in parts when it is large; raise `StoreUnavailable`."""
         await self._call(
-            "PUT",
+            "PutObject",
+            name,
             partial(
                 self._client.put_object,
                 self._bucket,
@@ -97,15 +108,15 @@ class S3Store:
 
     async def get(self, name: str) -> bytes:
         """Return a small object; raise `MediaMissing` or `StoreUnavailable`."""
-        return await self._call("GET", partial(self._read, name))
+        return await self._call("GetObject", name, partial(self._read, name))
 
     async def fetch(self, name: str, into: BinaryIO) -> None:
         """Copy an object into a file; raise `MediaMissing` or `StoreUnavailable`."""
-        await self._call("GET", partial(self._copy, name, into))
+        await self._call("GetObject", name, partial(self._copy, name, into))
 
     async def open(self, name: str, span: Span | None) -> Content:
         """Open an object: its first chunk is read with the call, the rest as the client takes it."""
-        response, first = await self._call("GET", partial(self._begin, name, span))
+        response, first = await self._call("GetObject", name, partial(self._begin, name, span))
         return Content(
             chunks=self._chunks(response, first),
             content_type=response.headers.get("content-type", "application/octet-stream"),
@@ -113,11 +124,23 @@ class S3Store:
             content_range=response.headers.get("content-range"),
         )
 
+    async def list(self, prefix: str, after: str = "") -> list[Entry]:
+        """Return at most `PAGE` objects by name; raise `StoreUnavailable`."""
+        return await self._call("ListObjectsV2", prefix, partial(self._list, prefix, after))
+
+    async def remove(self, name: str) -> None:
+        """Remove an object, there or not; raise `StoreUnavailable`."""
+        await self._call("DeleteObject", name, partial(self._client.remove_object, self._bucket, name))
+
+    async def drop_uploads(self, before_s: float) -> int:
+        """Forget uploads in parts that began before then and never ended; return how many."""
+        return await self._call("AbortMultipartUpload", "", partial(self._drop_uploads, before_s))
+
     def close(self) -> None:
         """Let the threads end."""
         self._pool.shutdown(wait=False, cancel_futures=True)
 
-    async def _chunks(self, response: Any, first: bytes) -> AsyncIterator[bytes]:
+    async def _chunks(self, response: Any, first: bytes) -> AsyncGenerator[bytes, None]:
         try:
             chunk = first
             while chunk:
@@ -129,15 +152,25 @@ class S3Store:
             response.close()
             response.release_conn()
 
-    def _begin(self, name: str, span: Span | None) -> tuple[Any, bytes]:
-        headers: dict[str, str | list[str] | tuple[str]] = {}
-        if span is not None:
-            wanted = (
-                f"-{span.suffix}"
-                if span.suffix is not None
-                else f"{span.first}-{'' if span.last is None else span.last}"
+    def _list(self, prefix: str, after: str) -> builtins.list[Entry]:
+        found = self._client.list_objects(self._bucket, prefix, recursive=True, start_after=after or None)
+        return [
+            Entry(name=str(o.object_name), modified_s=o.last_modified.timestamp() if o.last_modified else 0.0)
+            for o in itertools.islice(found, PAGE)
+        ]
+
+    def _drop_uploads(self, before_s: float) -> int:
+        # S3 has both calls, and the client has them for its own use only.
+        found = self._client._list_multipart_uploads(self._bucket)  # noqa: SLF001
+        old = [u for u in found.uploads if u.initiated_time and u.initiated_time.timestamp() < before_s]
+        for upload in old:
+            self._client._abort_multipart_upload(  # noqa: SLF001
+                self._bucket, str(upload.object_name), str(upload.upload_id)
             )
-            headers["Range"] = f"bytes={wanted}"
+        return len(old)
+
+    def _begin(self, name: str, span: Span | None) -> tuple[Any, bytes]:
+        headers: dict[str, str | builtins.list[str] | tuple[str]] = {} if span is None else {"Range": str(span)}
         response = self._client.get_object(self._bucket, name, request_headers=headers)
         return response, response.read(_CHUNK_BYTES)
 
@@ -161,8 +194,9 @@ class S3Store:
         if not self._client.bucket_exists(self._bucket):
             self._client.make_bucket(self._bucket)
 
-    async def _call(self, method: str, call: Callable[[], _Result]) -> _Result:
-        with client_span(f"{method} object", target=self._target):
+    async def _call(self, method: str, name: str, call: Callable[[], _Result]) -> _Result:
+        attributes = {RPC_SYSTEM: "aws-api", RPC_METHOD: method, S3_BUCKET: self._bucket, S3_KEY: name}
+        with client_span(f"S3 {method}", target=self._target, attributes=attributes):
             return await self._threaded(call)
 
     async def _threaded(self, call: Callable[[], _Result]) -> _Result:

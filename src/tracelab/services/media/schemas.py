@@ -9,7 +9,7 @@ from tracelab.services.media.domain import MAX_BATCH, Medium, urls
 
 
 class MediumOut(BaseModel):
-    """What is known of a medium; `status` is ``processing`` until its variants exist."""
+    """What is known of a medium; `status` is ``processing`` until its variants exist, `duration_ms` a video's."""
 
     id: str
     owner_id: str
@@ -17,6 +17,7 @@ class MediumOut(BaseModel):
     size_bytes: int
     width: int
     height: int
+    duration_ms: int | None
     created_at: str
     status: str
     urls: dict[str, str]
@@ -31,9 +32,10 @@ class MediumOut(BaseModel):
             size_bytes=medium.size_bytes,
             width=medium.width,
             height=medium.height,
+            duration_ms=medium.duration_ms,
             created_at=medium.created_at,
             status=medium.status.value,
-            urls=urls(medium.id),
+            urls=urls(medium.id, medium.variants),
         )
 
 
@@ -47,3 +49,9 @@ class BatchOut(BaseModel):
     """URLs of every variant, by medium."""
 
     items: dict[str, dict[str, str]]
+
+
+class Leaving(BaseModel):
+    """Whether everything of somebody is gone already; it goes on by itself if not."""
+
+    is_done: bool

@@ -1,4 +1,4 @@
-"""A multipart body is parsed as it arrives: its one file goes to disk past 1 MB, never whole into memory."""
+"""A multipart body is parsed as it arrives: its one file goes to disk, never whole into memory."""
 
 import asyncio
 import tempfile
@@ -9,7 +9,8 @@ from typing import BinaryIO, Final, cast
 from python_multipart.exceptions import MultipartParseError
 from python_multipart.multipart import MultipartParser, parse_options_header
 
-from tracelab.services.media.domain import SNIFF_BYTES, TooLarge, sniff
+from tracelab.services.media.content import SNIFF_BYTES, sniff
+from tracelab.services.media.domain import TooLarge
 
 SPOOL_BYTES: Final = 1024 * 1024
 _OVERHEAD_BYTES: Final = 64 * 1024  # boundaries, headers and small fields beside the file
@@ -28,8 +29,8 @@ class Upload:
 
 
 def scratch() -> BinaryIO:
-    """Return a file that lives in memory while it is small and leaves nothing behind."""
-    return cast(BinaryIO, tempfile.SpooledTemporaryFile(max_size=SPOOL_BYTES))
+    """Return a file on disk that has no name, so it leaves nothing behind; a worker can be handed it."""
+    return cast(BinaryIO, tempfile.TemporaryFile())
 
 
 async def receive(content_type: str, body: AsyncIterable[bytes], *, max_bytes: int) -> Upload:
@@ -40,7 +41,7 @@ async def receive(content_type: str, body: AsyncIterable[bytes], *, max_bytes: i
     Raises:
         MalformedUpload: the body is no multipart form, or holds no file.
         TooLarge: the file has more than `max_bytes`.
-        UnsupportedMedia: the content is no image that we take.
+        UnsupportedMedia: the content is nothing that we take.
     """
     kind, options = parse_options_header(content_type)
     boundary = options.get(b"boundary")

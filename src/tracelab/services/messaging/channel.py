@@ -5,7 +5,7 @@ import contextlib
 import json
 import logging
 from collections.abc import Awaitable, Callable, Sequence
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from time import monotonic
 from typing import Any, Final
 
@@ -24,12 +24,12 @@ from tracelab.conventions import (
     MESSAGING_SYSTEM,
     PEER_SERVICE,
 )
-from tracelab.services.messaging.domain import ChannelDown, Envelope, Message
-from tracelab.telemetry.tracing import baggage, producer_span, traceparent
+from tracelab.services.messaging.conversation import ChannelDown, Envelope, Message, Notice, Origin, conversation_key
+from tracelab.telemetry.tracing import baggage, producer_span, traceparent, tracestate
 
 log = logging.getLogger(__name__)
 
-PREFIX: Final = "conv"
+PREFIXES: Final = {"conv": "conv:{conversation_id}", "user": "user:{user_id}"}
 POLL_S: Final = 0.5  # how often the database is asked while the channel is down
 _GRACE_S: Final = 5.0  # and for how long after: another instance may notice the recovery later than we do
 _OVERLAP_NS: Final = 2_000_000_000  # a message is committed a moment after its id is made
@@ -37,35 +37,45 @@ _SILENCE_S: Final = 1.0  # no message for so long: ask whether anybody is there;
 _RETRY_S: Final = 0.2
 _TIMEOUT_S: Final = 0.25
 
+OnNotice = Callable[[Notice], Awaitable[None]]
 OnEnvelope = Callable[[Envelope], Awaitable[None]]
 CatchUp = Callable[[int], Awaitable[None]]
 
 
-def write_envelope(envelope: Envelope) -> bytes:
+def write(something: Envelope | Notice) -> bytes:
     """Return what goes over the channel."""
-    return json.dumps(asdict(envelope), separators=(",", ":")).encode()
+    return json.dumps(asdict(something), separators=(",", ":")).encode()
 
 
-def read_envelope(data: bytes) -> Envelope:
+def read(data: bytes) -> Envelope | Notice:
     """Read what came over the channel."""
     document = json.loads(data)
-    return Envelope(
-        message=Message(**document["message"]),
-        members=tuple(document["members"]),
-        traceparent=document["traceparent"],
-        baggage=document["baggage"],
+    origin = Origin(**document["origin"])
+    if "message" in document:
+        return Envelope(message=Message(**document["message"]), members=tuple(document["members"]), origin=origin)
+    return Notice(
+        event=document["event"],
+        about=document["about"],
+        data=document["data"],
+        to=tuple(document["to"]),
+        origin=origin,
     )
 
 
+def origin() -> Origin:
+    """Return the span in hand as that which causes what comes next."""
+    return Origin(traceparent=traceparent(), tracestate=tracestate(), baggage=baggage())
+
+
 class RedisChannel:
-    """Publishes messages and listens to all instances' messages, its own too.
+    """Publishes messages and notices, and listens to those of all instances, its own too.
 
     While it listens, it is the proof that Redis is there: once it hears nothing, nothing is published
     (so no sender waits for a dead server), and `catch_up` is called every 500 ms with the time, in ns, since
     when messages may have been missed. Sockets drop what they have had, so the two ways may overlap.
     """
 
-    def __init__(self, url: str, *, target: str, on_envelope: OnEnvelope, catch_up: CatchUp) -> None:
+    def __init__(self, url: str, *, target: str) -> None:
         self._redis = Redis.from_url(
             url,
             socket_connect_timeout=_TIMEOUT_S,
@@ -73,8 +83,6 @@ class RedisChannel:
             retry=Retry(NoBackoff(), 0),  # a sender is waiting: the database is the other way
         )
         self._target = target
-        self._on_envelope = on_envelope
-        self._catch_up = catch_up
         self._is_listening = False
         self._publish_after = 0.0
         self._heard_ns = now_ns()
@@ -86,8 +94,11 @@ class RedisChannel:
         if not self._is_listening:
             raise ChannelDown("the channel between instances is down")
 
-    def start(self) -> None:
+    def start(self, *, on_envelope: OnEnvelope, on_notice: OnNotice, catch_up: CatchUp) -> None:
         """Begin to listen; `stop` ends it."""
+        self._on_envelope = on_envelope
+        self._on_notice = on_notice
+        self._catch_up = catch_up
         self._heard_ns = now_ns()
         self._tasks = [asyncio.create_task(self._listen()), asyncio.create_task(self._poll())]
 
@@ -104,24 +115,32 @@ class RedisChannel:
 
     async def publish(self, message: Message, members: Sequence[str]) -> None:
         """Tell every instance of a message; raise `ChannelDown` at once where nobody would hear."""
+        await self._publish(
+            conversation_key(message.conversation_id),
+            lambda: Envelope(message=message, members=tuple(members), origin=origin()),
+        )
+
+    async def announce(self, notice: Notice) -> None:
+        """Tell every instance something of the moment; raise `ChannelDown` at once where nobody would hear."""
+        await self._publish(notice.about, lambda: replace(notice, origin=origin()))
+
+    async def _publish(self, about: str, make: Callable[[], Envelope | Notice]) -> None:
+        """Publish what `make` returns inside the span of the publishing, which it names as its origin."""
         if not self._is_listening or monotonic() < self._publish_after:
             raise ChannelDown("the channel between instances is down")
-        channel = f"{PREFIX}:{message.conversation_id}"
+        prefix = about.partition(":")[0]
         attributes = {
             DB_SYSTEM: "redis",
             DB_OPERATION: "PUBLISH",
-            CACHE_NAME: PREFIX,
+            CACHE_NAME: prefix,
             PEER_SERVICE: self._target,
             MESSAGING_SYSTEM: "redis",
             MESSAGING_OPERATION: "publish",
-            MESSAGING_DESTINATION: f"{PREFIX}:{{conversation_id}}",
+            MESSAGING_DESTINATION: PREFIXES[prefix],
         }
         try:
             with producer_span("PUBLISH", attributes=attributes):
-                envelope = Envelope(
-                    message=message, members=tuple(members), traceparent=traceparent(), baggage=baggage()
-                )
-                await self._redis.publish(channel, write_envelope(envelope))
+                await self._redis.publish(about, write(make()))
         except (RedisError, OSError) as error:
             self._publish_after = monotonic() + POLL_S
             raise ChannelDown("the channel between instances is down") from error
@@ -140,7 +159,7 @@ class RedisChannel:
     async def _hear(self) -> None:
         """Listen until the connection is lost; raise what was wrong with it."""
         async with self._redis.pubsub() as subscription:
-            await subscription.psubscribe(f"{PREFIX}:*")
+            await subscription.psubscribe(*(f"{prefix}:*" for prefix in PREFIXES))
             is_asked = False
             while True:
                 event: dict[str, Any] | None = await subscription.get_message(timeout=_SILENCE_S)
@@ -165,7 +184,11 @@ class RedisChannel:
 
     async def _take(self, data: bytes) -> None:
         try:
-            await self._on_envelope(read_envelope(data))
+            something = read(data)
+            if isinstance(something, Envelope):
+                await self._on_envelope(something)
+            else:
+                await self._on_notice(something)
         except Exception:  # one message that cannot be delivered must not end the listening for all others
             log.exception("a message could not be delivered")
 

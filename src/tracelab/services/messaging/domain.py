@@ -1,95 +1,48 @@
-"""What a conversation and a message are, and the steps of sending one. Knows no framework."""
+"""The steps of a conversation: beginning it, sending, reading, typing, leaving. Knows no framework."""
 
 from collections import OrderedDict
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import replace
 from typing import Final, Protocol
 
-MAX_BODY: Final = 4000
-MAX_CLIENT_ID: Final = 100
+from tracelab.services.messaging.conversation import (
+    ChannelDown,
+    Conversation,
+    ConversationMissing,
+    Draft,
+    Envelope,
+    GroupDraft,
+    InvalidMessage,
+    Message,
+    Notice,
+    Origin,
+    Sent,
+    conversation_key,
+    direct_key,
+    person_key,
+)
+
 PAGE: Final = 50
 MAX_PAGE: Final = 100
+EVENT_TYPING: Final = "typing"
+EVENT_READ: Final = "message:read"
+EVENT_DEPARTED: Final = "departed"
 _REMEMBERED: Final = 10_000  # conversations whose members an instance keeps in mind
-
-
-class InvalidMessage(Exception):
-    """What was sent is no message: its text says what was expected."""
-
-
-class ConversationMissing(Exception):
-    """There is no such conversation, or the asker is no member of it: nobody else may tell the two apart."""
-
-
-class ChannelDown(Exception):
-    """The channel between instances cannot be reached."""
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Message:
-    """One message, as it is stored and shown."""
-
-    id: str
-    conversation_id: str
-    sender_id: str
-    client_id: str
-    body: str
-    created_at: str
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Conversation:
-    """Who talks with whom; `last` is its newest message where a list of conversations was asked for."""
-
-    id: str
-    members: tuple[str, ...]
-    created_at: str
-    last: Message | None = None
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Envelope:
-    """A message on its way to other instances.
-
-    It names the members, so that no instance asks the database, and the span that sent it.
-    """
-
-    message: Message
-    members: tuple[str, ...]
-    traceparent: str = ""
-    baggage: str = ""
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Draft:
-    """What a client sends: to a conversation, or to a person (`to`), whose direct conversation is found or made."""
-
-    conversation_id: str | None
-    to: str | None
-    body: str
-    client_id: str
-
-    def __post_init__(self) -> None:
-        if (self.conversation_id is None) == (self.to is None):
-            raise InvalidMessage("expected either conversation_id or to")
-        if not 1 <= len(self.body) <= MAX_BODY:
-            raise InvalidMessage(f"expected a body of 1 to {MAX_BODY} characters, got {len(self.body)}")
-        if not 1 <= len(self.client_id) <= MAX_CLIENT_ID:
-            raise InvalidMessage(f"expected a client_id of 1 to {MAX_CLIENT_ID} characters, got {len(self.client_id)}")
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Sent:
-    """A message that is stored; other instances hear of it at once only if it `is_published`."""
-
-    message: Message
-    is_published: bool
 
 
 class Archive(Protocol):
     """Where conversations and messages are kept."""
 
     async def direct(self, conversation: Conversation) -> Conversation:
-        """Return the direct conversation of its two members, made as given if there is none."""
+        """Return the direct conversation of its two members, made as given if there is none.
+
+        Raises:
+            ConversationMissing: one of them is gone.
+        """
+        ...
+
+    async def begin(self, conversation: Conversation) -> None:
+        """Store a group; raise `InvalidMessage` if one of its members is gone."""
         ...
 
     async def conversation(self, conversation_id: str) -> Conversation:
@@ -101,11 +54,23 @@ class Archive(Protocol):
         ...
 
     async def add(self, message: Message) -> Message:
-        """Store a message; return the one that is there if its sender used this client_id before."""
+        """Store a message; return the one that is there if its sender used this client_id before.
+
+        Raises:
+            ConversationMissing: its sender is no member (any more).
+        """
         ...
 
-    async def history(self, conversation_id: str, limit: int, before: str | None) -> list[Message]:
-        """Return messages, newest first."""
+    async def history(self, user_id: str, conversation_id: str, limit: int, before: str | None) -> list[Message]:
+        """Return messages to a member, newest first; raise `ConversationMissing` to others."""
+        ...
+
+    async def mark_read(self, user_id: str, conversation_id: str, message_id: str) -> bool:
+        """Note that a member has read up to a message; claim that this is news. Raise `MessageMissing`."""
+        ...
+
+    async def anonymise(self, user_id: str) -> None:
+        """Make a person a member of nothing, and the sender of nothing, for good."""
         ...
 
 
@@ -116,12 +81,28 @@ class Channel(Protocol):
         """Tell every instance, this one too; raise `ChannelDown`."""
         ...
 
+    async def announce(self, notice: Notice) -> None:
+        """Tell every instance something of the moment, this one too; raise `ChannelDown`."""
+        ...
+
+
+class Typists(Protocol):
+    """Who is typing just now."""
+
+    async def type(self, conversation_id: str, user_id: str, *, on: bool) -> bool:
+        """Note that somebody types for the next seconds, or has stopped; claim that this is news."""
+        ...
+
 
 class Delivery(Protocol):
     """The sockets of this instance."""
 
     async def deliver(self, envelope: Envelope) -> None:
         """Push a message to every socket of its members that has not had it."""
+        ...
+
+    async def tell(self, notice: Notice) -> None:
+        """Push what a notice says, and do what it means for this instance."""
         ...
 
 
@@ -134,16 +115,18 @@ class Messaging:
         archive: Archive,
         channel: Channel,
         delivery: Delivery,
+        typists: Typists,
         new_id: Callable[[], str],
         now: Callable[[], str],
-        traceparent: Callable[[], str],
+        origin: Callable[[], Origin],
     ) -> None:
         self._archive = archive
         self._channel = channel
         self._delivery = delivery
+        self._typists = typists
         self._new_id = new_id
         self._now = now
-        self._traceparent = traceparent
+        self._origin = origin
         self._conversations: OrderedDict[str, Conversation] = OrderedDict()
         self._direct: OrderedDict[str, Conversation] = OrderedDict()
 
@@ -156,11 +139,25 @@ class Messaging:
         Raises:
             ConversationMissing: there is none, or the sender is no member.
         """
-        if draft.to is not None:
-            conversation = await self._direct_of(sender_id, draft.to)
-        else:
-            conversation = await self._of_member(sender_id, draft.conversation_id or "")
-        message = await self._archive.add(
+        conversation = await self._of_draft(sender_id, draft)
+        try:
+            message = await self._store(sender_id, conversation, draft)
+        except ConversationMissing:
+            # What is remembered is no longer so: a member has left, or a database came back without its newest rows.
+            self._forget_all(conversation)
+            conversation = await self._of_draft(sender_id, draft)
+            message = await self._store(sender_id, conversation, draft)
+        if message.conversation_id != conversation.id:  # this client_id was spent in another conversation
+            conversation = await self._of_member(sender_id, message.conversation_id)
+        try:
+            await self._channel.publish(message, conversation.members)
+        except ChannelDown:
+            await self._delivery.deliver(Envelope(message=message, members=conversation.members, origin=self._origin()))
+            return Sent(message=message, is_published=False)
+        return Sent(message=message, is_published=True)
+
+    async def _store(self, sender_id: str, conversation: Conversation, draft: Draft) -> Message:
+        return await self._archive.add(
             Message(
                 id=self._new_id(),
                 conversation_id=conversation.id,
@@ -170,16 +167,18 @@ class Messaging:
                 created_at=self._now(),
             )
         )
-        if message.conversation_id != conversation.id:  # this client_id was spent in another conversation
-            conversation = await self._of_member(sender_id, message.conversation_id)
-        try:
-            await self._channel.publish(message, conversation.members)
-        except ChannelDown:
-            await self._delivery.deliver(
-                Envelope(message=message, members=conversation.members, traceparent=self._traceparent())
-            )
-            return Sent(message=message, is_published=False)
-        return Sent(message=message, is_published=True)
+
+    async def begin(self, user_id: str, draft: GroupDraft) -> Conversation:
+        """Begin a group with other people; raise `InvalidMessage` if there is nobody else, or somebody is gone."""
+        members = tuple(sorted({user_id, *draft.members}))
+        if len(members) == 1:
+            raise InvalidMessage("expected at least one other person in members")
+        conversation = Conversation(
+            id=self._new_id(), members=members, created_at=self._now(), title=draft.title, is_group=True
+        )
+        await self._archive.begin(conversation)
+        _remember(self._conversations, conversation.id, conversation)
+        return conversation
 
     async def conversations(
         self, user_id: str, *, limit: int = PAGE, before: str | None = None
@@ -187,17 +186,78 @@ class Messaging:
         """Return a page of a person's conversations, and where the next page begins."""
         found = await self._archive.conversations(user_id, limit + 1, before)
         page = found[:limit]
-        last = page[-1].last if page else None
-        return page, last.id if last is not None and len(found) > limit else None
+        return page, page[-1].position if len(found) > limit else None
 
     async def history(
         self, user_id: str, conversation_id: str, *, limit: int = PAGE, before: str | None = None
     ) -> tuple[list[Message], str | None]:
         """Return a page of a conversation, newest first; raise `ConversationMissing` to all but its members."""
-        await self._of_member(user_id, conversation_id)
-        found = await self._archive.history(conversation_id, limit + 1, before)
+        found = await self._archive.history(user_id, conversation_id, limit + 1, before)
         page = found[:limit]
         return page, page[-1].id if len(found) > limit else None
+
+    async def mark_read(self, user_id: str, conversation_id: str, message_id: str) -> None:
+        """Note that a member has read up to a message, and let every member know. Reading never goes back.
+
+        Raises:
+            ConversationMissing: there is none, or the reader is no member.
+            MessageMissing: there is no such message in it.
+        """
+        conversation = await self._of_member(user_id, conversation_id)
+        if not await self._archive.mark_read(user_id, conversation_id, message_id):
+            return
+        data = {"conversation_id": conversation_id, "message_id": message_id, "user_id": user_id}
+        await self._announce(
+            Notice(event=EVENT_READ, about=conversation_key(conversation_id), data=data, to=conversation.members)
+        )
+
+    async def typing(self, user_id: str, conversation_id: str, *, on: bool) -> None:
+        """Let the other members know that somebody types, or has stopped; saying it again tells nobody anew.
+
+        Raises:
+            ConversationMissing: there is none, or who types is no member.
+        """
+        conversation = await self._of_member(user_id, conversation_id)
+        try:
+            is_news = await self._typists.type(conversation_id, user_id, on=on)
+        except ChannelDown:
+            return  # a moment's matter: there is nothing to make up for
+        if not is_news:
+            return
+        data = {"conversation_id": conversation_id, "user_id": user_id, "on": on}
+        others = tuple(member for member in conversation.members if member != user_id)
+        await self._announce(Notice(event=EVENT_TYPING, about=conversation_key(conversation_id), data=data, to=others))
+
+    async def anonymise(self, user_id: str) -> None:
+        """Take a person who is gone out of all conversations; what they wrote stays, without their name.
+
+        Doing it again changes nothing.
+        """
+        await self._archive.anonymise(user_id)
+        await self._announce(Notice(event=EVENT_DEPARTED, about=person_key(user_id), data={"user_id": user_id}))
+
+    def forget(self, user_id: str) -> None:
+        """Forget what is remembered of a person's conversations."""
+        known = (*self._conversations.values(), *self._direct.values())
+        self._forget_all(*(conversation for conversation in known if user_id in conversation.members))
+
+    def _forget_all(self, *conversations: Conversation) -> None:
+        for conversation in conversations:
+            self._conversations.pop(conversation.id, None)
+            if not conversation.is_group and len(conversation.members) == 2:
+                self._direct.pop(direct_key(*conversation.members), None)
+
+    async def _announce(self, notice: Notice) -> None:
+        """Tell every instance; with the channel down, this one alone."""
+        try:
+            await self._channel.announce(notice)
+        except ChannelDown:
+            await self._delivery.tell(replace(notice, origin=self._origin()))
+
+    async def _of_draft(self, sender_id: str, draft: Draft) -> Conversation:
+        if draft.to is not None:
+            return await self._direct_of(sender_id, draft.to)
+        return await self._of_member(sender_id, draft.conversation_id or "")
 
     async def _of_member(self, user_id: str, conversation_id: str) -> Conversation:
         conversation = self._conversations.get(conversation_id)
@@ -220,33 +280,6 @@ class Messaging:
             _remember(self._direct, key, conversation)
             _remember(self._conversations, conversation.id, conversation)
         return conversation
-
-
-def direct_key(one: str, other: str) -> str:
-    """Return the name of the one direct conversation of two people, whoever writes first."""
-    return ":".join(sorted((one, other)))
-
-
-class Seen:
-    """The newest messages that a socket has had, so that none comes twice.
-
-    Bounded, and by far more than comes in the few seconds in which the two ways of delivery overlap.
-    """
-
-    __slots__ = ("_ids", "_most")
-
-    def __init__(self, most: int = 4096) -> None:
-        self._ids: OrderedDict[str, None] = OrderedDict()
-        self._most = most
-
-    def is_new(self, message_id: str) -> bool:
-        """Claim that a message has not been here before, and remember it."""
-        if message_id in self._ids:
-            return False
-        self._ids[message_id] = None
-        if len(self._ids) > self._most:
-            self._ids.popitem(last=False)
-        return True
 
 
 def _remember(known: OrderedDict[str, Conversation], key: str, conversation: Conversation) -> None:

@@ -1,180 +1,175 @@
 """Conversations and messages in PostgreSQL."""
 
 import uuid
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import AsyncIterator, Mapping, Sequence
 from typing import Any, Final
 
-from sqlalchemy import RowMapping, TextClause, text
+from sqlalchemy import RowMapping, TextClause
+from sqlalchemy.exc import IntegrityError
 from sqlalchemy.ext.asyncio import AsyncEngine
 
 from tracelab.clock import iso
-from tracelab.services.messaging.domain import Conversation, ConversationMissing, Envelope, Message, direct_key
-from tracelab.telemetry.tracing import traceparent
+from tracelab.services.messaging import statements
+from tracelab.services.messaging.conversation import (
+    MAX_UNREAD,
+    Conversation,
+    ConversationMissing,
+    Envelope,
+    InvalidMessage,
+    Message,
+    MessageMissing,
+    Origin,
+    direct_key,
+)
+from tracelab.telemetry.tracing import baggage, traceparent, tracestate
 
 _BATCH: Final = 500
 _BATCHES: Final = 20  # of missed messages in one poll: an instance that missed more has been away for long
 
-_INSERT: Final = text(
-    """
-    INSERT INTO messages (id, conversation_id, sender_id, client_id, body, created_at, traceparent)
-    VALUES (
-        CAST(:id AS uuid), CAST(:conversation_id AS uuid), CAST(:sender_id AS uuid), :client_id, :body,
-        CAST(:created_at AS timestamptz), :traceparent
-    )
-    ON CONFLICT (sender_id, client_id) DO NOTHING
-    """
-)
-_SENT_BEFORE: Final = text(
-    """
-    SELECT messages.id::text, messages.conversation_id::text, messages.sender_id::text, messages.client_id,
-        messages.body, messages.created_at
-    FROM messages WHERE sender_id = CAST(:sender_id AS uuid) AND client_id = :client_id
-    """
-)
-_HISTORY: Final = text(
-    """
-    SELECT messages.id::text, messages.conversation_id::text, messages.sender_id::text, messages.client_id,
-        messages.body, messages.created_at
-    FROM messages WHERE conversation_id = CAST(:conversation_id AS uuid) AND id < CAST(:before AS uuid)
-    ORDER BY id DESC LIMIT :limit
-    """
-)
-_MISSED: Final = text(
-    """
-    SELECT messages.id::text, messages.conversation_id::text, messages.sender_id::text, messages.client_id,
-        messages.body, messages.created_at, messages.traceparent, people.ids AS members
-    FROM messages CROSS JOIN LATERAL (
-        SELECT array_agg(user_id::text ORDER BY user_id) AS ids
-        FROM members WHERE members.conversation_id = messages.conversation_id
-    ) people
-    WHERE messages.id > CAST(:after AS uuid) AND messages.conversation_id IN (
-        SELECT mine.conversation_id FROM members AS mine WHERE mine.user_id = ANY(CAST(:users AS uuid[]))
-    )
-    ORDER BY messages.id LIMIT :limit
-    """
-)
-_BY_ID: Final = text(
-    """
-    SELECT conversations.id::text AS conversation, conversations.created_at AS began, people.ids AS members
-    FROM conversations CROSS JOIN LATERAL (
-        SELECT array_agg(user_id::text ORDER BY user_id) AS ids
-        FROM members WHERE members.conversation_id = conversations.id
-    ) people
-    WHERE conversations.id = CAST(:id AS uuid)
-    """
-)
-_BY_KEY: Final = text(
-    """
-    SELECT conversations.id::text AS conversation, conversations.created_at AS began, people.ids AS members
-    FROM conversations CROSS JOIN LATERAL (
-        SELECT array_agg(user_id::text ORDER BY user_id) AS ids
-        FROM members WHERE members.conversation_id = conversations.id
-    ) people
-    WHERE conversations.direct_key = :direct_key
-    """
-)
-_BEGIN: Final = text(
-    """
-    INSERT INTO conversations (id, direct_key, created_at)
-    VALUES (CAST(:id AS uuid), :direct_key, CAST(:created_at AS timestamptz))
-    ON CONFLICT (direct_key) DO NOTHING
-    """
-)
-_JOIN: Final = text(
-    """
-    INSERT INTO members (conversation_id, user_id)
-    SELECT CAST(:id AS uuid), unnest(CAST(:members AS uuid[]))
-    """
-)
-_MINE: Final = text(
-    """
-    SELECT conversations.id::text AS conversation, conversations.created_at AS began, people.ids AS members, newest.*
-    FROM conversations CROSS JOIN LATERAL (
-        SELECT array_agg(user_id::text ORDER BY user_id) AS ids
-        FROM members WHERE members.conversation_id = conversations.id
-    ) people
-    CROSS JOIN LATERAL (
-        SELECT messages.id::text, messages.conversation_id::text, messages.sender_id::text, messages.client_id,
-            messages.body, messages.created_at
-        FROM messages WHERE messages.conversation_id = conversations.id ORDER BY messages.id DESC LIMIT 1
-    ) newest
-    WHERE conversations.id IN (
-        SELECT mine.conversation_id FROM members AS mine WHERE mine.user_id = CAST(:user_id AS uuid)
-    ) AND CAST(newest.id AS uuid) < CAST(:before AS uuid)
-    ORDER BY CAST(newest.id AS uuid) DESC LIMIT :limit
-    """
-)
-_NEWEST: Final = "ffffffff-ffff-ffff-ffff-ffffffffffff"
-
 
 class SqlArchive:
-    """Implements `Archive`, and finds what an instance missed."""
+    """Implements `Archive`, finds what an instance missed, and who shares a conversation with whom."""
 
     def __init__(self, engine: AsyncEngine) -> None:
         self._engine = engine
         self._single = engine.execution_options(isolation_level="AUTOCOMMIT")  # one statement: no BEGIN, no COMMIT
 
     async def direct(self, conversation: Conversation) -> Conversation:
-        """Return the direct conversation of its two members, made as given if there is none."""
+        """Return the direct conversation of its two members, made as given if there is none.
+
+        Raises:
+            ConversationMissing: one of them is gone.
+        """
         key = direct_key(*conversation.members)
-        found = await self._rows(_BY_KEY, direct_key=key)
+        found = await self._rows(statements.BY_KEY, direct_key=key)
         if found:
             return _conversation(found[0])
+        if await self._made(conversation, key):
+            return conversation
+        found = await self._rows(statements.BY_KEY, direct_key=key)
+        if not found:
+            raise ConversationMissing("there is no such person any more")
+        return _conversation(found[0])
+
+    async def begin(self, conversation: Conversation) -> None:
+        """Store a group; raise `InvalidMessage` if one of its members is gone."""
+        if not await self._made(conversation, None):
+            raise InvalidMessage("expected members who are still there")
+
+    async def _made(self, conversation: Conversation, key: str | None) -> bool:
+        """Store a conversation and its members; claim that it was not there, and that its members are."""
         async with self._engine.begin() as connection:
             made = await connection.execute(
-                _BEGIN, {"id": conversation.id, "direct_key": key, "created_at": conversation.created_at}
+                statements.BEGIN,
+                {
+                    "id": conversation.id,
+                    "direct_key": key,
+                    "title": conversation.title,
+                    "is_group": conversation.is_group,
+                    "created_at": conversation.created_at,
+                    "members": list(conversation.members),
+                },
             )
             if made.rowcount:
-                await connection.execute(_JOIN, {"id": conversation.id, "members": list(conversation.members)})
-                return conversation
-        return _conversation((await self._rows(_BY_KEY, direct_key=key))[0])
+                await connection.execute(
+                    statements.JOIN, {"id": conversation.id, "members": list(conversation.members)}
+                )
+        return bool(made.rowcount)
 
     async def conversation(self, conversation_id: str) -> Conversation:
         """Return a conversation; raise `ConversationMissing`."""
-        found = await self._rows(_BY_ID, id=conversation_id)
+        found = await self._rows(statements.BY_ID, id=conversation_id)
         if not found:
             raise ConversationMissing("there is no such conversation")
         return _conversation(found[0])
 
     async def conversations(self, user_id: str, limit: int, before: str | None) -> list[Conversation]:
-        """Return a member's conversations with their newest messages, newest first."""
+        """Return a member's conversations, that with the newest message first, and what is unread in each."""
+        rows = await self._rows(
+            statements.MINE, user_id=user_id, limit=limit, before=before or statements.NEWEST, most=MAX_UNREAD
+        )
         return [
-            _conversation(row, last=_message(row))
-            for row in await self._rows(_MINE, user_id=user_id, limit=limit, before=before or _NEWEST)
+            _conversation(row, last=_message(row) if row["id"] else None, unread=row["unread"], read=row["read"] or {})
+            for row in rows
         ]
 
     async def add(self, message: Message) -> Message:
-        """Store a message; return the one that is there if its sender used this client_id before."""
-        async with self._single.connect() as connection:
-            stored = await connection.execute(
-                _INSERT,
-                {
-                    "id": message.id,
-                    "conversation_id": message.conversation_id,
-                    "sender_id": message.sender_id,
-                    "client_id": message.client_id,
-                    "body": message.body,
-                    "created_at": message.created_at,
-                    "traceparent": traceparent(),
-                },
-            )
+        """Store a message; return the one that is there if its sender used this client_id before.
+
+        Raises:
+            ConversationMissing: its sender is no member (any more).
+        """
+        values = {
+            "id": message.id,
+            "conversation_id": message.conversation_id,
+            "sender_id": message.sender_id,
+            "client_id": message.client_id,
+            "body": message.body,
+            "created_at": message.created_at,
+            "traceparent": traceparent(),
+            "tracestate": tracestate(),
+            "baggage": baggage(),
+        }
+        try:
+            async with self._single.connect() as connection:
+                stored = await connection.execute(statements.INSERT, values)
+        except IntegrityError as error:  # a foreign key: members of members alone are remembered
+            raise ConversationMissing("there is no such conversation") from error
         if stored.rowcount:
             return message
-        found = await self._rows(_SENT_BEFORE, sender_id=message.sender_id, client_id=message.client_id)
+        found = await self._rows(statements.SENT_BEFORE, sender_id=message.sender_id, client_id=message.client_id)
+        if not found:  # the person has departed since
+            raise ConversationMissing("there is no such conversation")
         return _message(found[0])
 
-    async def history(self, conversation_id: str, limit: int, before: str | None) -> list[Message]:
-        """Return messages, newest first."""
-        rows = await self._rows(_HISTORY, conversation_id=conversation_id, limit=limit, before=before or _NEWEST)
-        return [_message(row) for row in rows]
+    async def history(self, user_id: str, conversation_id: str, limit: int, before: str | None) -> list[Message]:
+        """Return messages to a member, newest first; raise `ConversationMissing` to others."""
+        rows = await self._rows(
+            statements.HISTORY,
+            user_id=user_id,
+            conversation_id=conversation_id,
+            limit=limit,
+            before=before or statements.NEWEST,
+        )
+        if not rows:
+            raise ConversationMissing("there is no such conversation")
+        return [_message(row) for row in rows if row["id"]]
+
+    async def mark_read(self, user_id: str, conversation_id: str, message_id: str) -> bool:
+        """Note that a member has read up to a message; claim that this is news. Raise `MessageMissing`."""
+        async with self._single.connect() as connection:
+            moved = await connection.execute(
+                statements.READ,
+                {"user_id": user_id, "conversation_id": conversation_id, "message_id": message_id},
+            )
+        if moved.rowcount:
+            return True
+        if not await self._rows(statements.IS_THERE, conversation_id=conversation_id, message_id=message_id):
+            raise MessageMissing("there is no such message in this conversation")
+        return False
+
+    async def anonymise(self, user_id: str) -> None:
+        """Make a person a member of nothing, and the sender of nothing, for good."""
+        person = {"user_id": user_id}
+        async with self._engine.begin() as connection:
+            await connection.execute(statements.DEPART, person)
+            await connection.execute(statements.UNNAME, person)
+            left = (await connection.execute(statements.LEAVE, person)).scalars().all()
+            if left:
+                await connection.execute(statements.ABANDON, {"ids": left})
+
+    async def contacts(self, user_id: str, limit: int) -> list[str]:
+        """Return people who share a conversation with somebody."""
+        return [row["id"] for row in await self._rows(statements.CONTACTS, user_id=user_id, limit=limit)]
 
     async def missed(self, users: Sequence[str], since_ns: int) -> AsyncIterator[Envelope]:
         """Yield the messages to some people that were stored since a time, oldest first."""
         after = _first_id_of(since_ns)
         for _ in range(_BATCHES):
-            rows = await self._rows(_MISSED, users=list(users), after=after, limit=_BATCH)
+            rows = await self._rows(statements.MISSED, users=list(users), after=after, limit=_BATCH)
             for row in rows:
-                yield Envelope(message=_message(row), members=tuple(row["members"]), traceparent=row["traceparent"])
+                origin = Origin(traceparent=row["traceparent"], tracestate=row["tracestate"], baggage=row["baggage"])
+                yield Envelope(message=_message(row), members=tuple(row["members"]), origin=origin)
             if len(rows) < _BATCH:
                 return
             after = rows[-1]["id"]
@@ -195,9 +190,18 @@ def _message(row: RowMapping) -> Message:
     )
 
 
-def _conversation(row: RowMapping, last: Message | None = None) -> Conversation:
+def _conversation(
+    row: RowMapping, *, last: Message | None = None, unread: int = 0, read: Mapping[str, str] | None = None
+) -> Conversation:
     return Conversation(
-        id=row["conversation"], members=tuple(row["members"]), created_at=_time(row["began"]), last=last
+        id=row["conversation"],
+        members=tuple(row["members"]),
+        created_at=_time(row["began"]),
+        title=row["title"],
+        is_group=row["is_group"],
+        last=last,
+        unread=unread,
+        read=read or {},
     )
 
 
