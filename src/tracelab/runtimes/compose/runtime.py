@@ -17,7 +17,7 @@ from tracelab.platform.topology import Topology
 from tracelab.runtimes import wiring
 from tracelab.runtimes.compose import program, project, ready, render, variable
 from tracelab.runtimes.compose.project import Project
-from tracelab.runtimes.compose.service import FOLDER
+from tracelab.runtimes.compose.service import FOLDER, OTLP_TO
 from tracelab.runtimes.containers import (
     census,
     engine,
@@ -33,7 +33,7 @@ from tracelab.runtimes.containers import (
 )
 from tracelab.runtimes.containers.adopted import Adopted
 from tracelab.runtimes.containers.label import Filters
-from tracelab.runtimes.containers.runtime import by_instance, see_that_it_is_free, see_that_it_is_reachable
+from tracelab.runtimes.containers.runtime import by_instance, see_that_it_can_be_served, see_that_it_is_free
 from tracelab.runtimes.containers.table import Row
 from tracelab.runtimes.port import BootEvent, OnEvent, UpOptions
 from tracelab.runtimes.ports import Ports
@@ -56,7 +56,7 @@ class Compose(Adopted):
             InfrastructureError: the engine, the compose program, an image or a component refused.
         """
         place = handle.platform_folder(options.home, options.name)
-        see_that_it_is_reachable(options.use)
+        see_that_it_can_be_served(self.name, options)
         with folder.owned(place), engine.connected() as client:
             see_that_it_is_free(client, options)
             boot = _Boot(client, topology, options, place, on_event)
@@ -149,6 +149,7 @@ class _Boot:
             "TRACELAB_ENVIRONMENT": options.name,
             "TRACELAB_LABEL_PLATFORM": options.name,
             "TRACELAB_LABEL_HOME": str(options.home),
+            OTLP_TO: options.otlp_to or "",
             **variable.named(secrets),
             **{variable.port_variable(word): str(ports[word]) for word in known if word in ports},
             **{image.variable(word): name for word, name in image.chosen(images).items()},

@@ -14,6 +14,7 @@ from tracelab.platform.topology import Component, Kind, Protocol, Topology
 from tracelab.runtimes.compose import health
 from tracelab.runtimes.compose.variable import NETWORK, TELEMETRY_NETWORK, refer
 from tracelab.runtimes.containers import gateway, image, label
+from tracelab.runtimes.containers.engine import THIS_MACHINE
 from tracelab.runtimes.containers.spec import Spec
 
 PLATFORM: Final = "platform"
@@ -29,6 +30,7 @@ BUILD: Final = {
 SPANS_TO: Final = "TRACELAB_SPANS_TO"
 STATSD_TO: Final = "TRACELAB_STATSD_TO"
 ONWARD: Final = "TRACELAB_ONWARD"
+OTLP_TO: Final = "TRACELAB_OTLP_TO"
 _PYTHON: Final = (Kind.COLLECTOR, Kind.OBJECT_STORE, Kind.SERVICE, Kind.IDENTITY_PROVIDER)
 # What is drawn anew for each start, and what belongs to who starts it, stands in no file.
 _NOT_FIXED: Final = ("TRACELAB_BOOT", "TRACELAB_TEST_BREAK", "TRACELAB_FFMPEG_BIN")
@@ -62,6 +64,7 @@ def of_instance(topology: Topology, component: Component, ours: Spec, makers: Sp
         "environment": environment | _chosen(component, ours),
         **({"command": _command(component, ours, makers)} if word else {}),
         "networks": _networks(component, ours.address),
+        "extra_hosts": [f"{THIS_MACHINE}:host-gateway"] if component.kind in _PYTHON else [],
         "ports": published(ours.published),
         "volumes": _volumes(component, ours),
         "depends_on": _needs(topology, component),
@@ -78,7 +81,7 @@ def _chosen(component: Component, spec: Spec) -> dict[str, str]:
     if component.kind is Kind.GATEWAY:
         return {"TRACELAB_NETWORK": NETWORK}
     if component.kind is Kind.COLLECTOR:
-        return {"TRACELAB_LIFE": FOLDER, ONWARD: refer(ONWARD, "")}
+        return {"TRACELAB_LIFE": FOLDER, ONWARD: refer(ONWARD, ""), OTLP_TO: refer(OTLP_TO, "")}
     if component.kind not in (Kind.SERVICE, Kind.IDENTITY_PROVIDER):
         return {}
     collector, statsd = spec.environment["TRACELAB_OTLP_HTTP"], spec.environment["TRACELAB_STATSD"]
@@ -99,7 +102,7 @@ def _command(component: Component, ours: Spec, makers: Spec) -> list[str]:
     if component.kind is Kind.GATEWAY:
         given = ours.environment
         files = given["TRACELAB_CONFIGURATION"], given["TRACELAB_ACCESS_LOG"]
-        return gateway.command("nginx", *files, network=NETWORK, directives=gateway.AS_ROOT)
+        return gateway.command("nginx", *files, network=NETWORK, directives=gateway.MAKERS)
     # The server's own name is left out: what it is called differs between Valkey's image and Redis's.
     return [*makers.command] if makers.command[0].startswith("-") else [*makers.command[1:]]
 

@@ -114,6 +114,7 @@ def _secrets(topology: Topology) -> Secrets:
         service_token="local-only-service-token",  # noqa: S106 -- a secret of nobody's
         control_token="",
         superuser="",
+        monitor="",
         access_key="local-only-access-key",
         secret_key="local-only-secret-key",  # noqa: S106
         oauth="local-only-oauth-secret-of-32-bytes",

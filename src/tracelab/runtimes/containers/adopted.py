@@ -1,6 +1,7 @@
 """What an engine can be asked and told of a platform whose containers are known, whoever started them."""
 
 import contextlib
+import secrets
 import time
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
@@ -23,6 +24,8 @@ from tracelab.runtimes.port import BootEvent, Capability, Harmed, Healed, OnEven
 _STOP_S = 10
 _GONE_S = 10.0
 _AT_ONCE = 8
+_RESTART_S = 120.0
+_SETTLE_S = 1.5  # the gateway, and every client of ours, pass an instance over for 1 s once it has refused
 
 
 class Adopted:
@@ -73,6 +76,28 @@ class Adopted:
                 folder.keep_data(platform.folder)
             folder.clean(platform.folder)
         say("platform")
+
+    def restart(self, platform: Platform, instances: tuple[str, ...], on_event: OnEvent) -> None:
+        """Restart instances in order, each drained first and ready before the next ends.
+
+        Raises:
+            UnknownName: an instance does not exist.
+            InfrastructureError: one did not become ready again; those after it were left alone.
+        """
+        began = time.monotonic()
+
+        def say(instance: str, state: str) -> None:
+            on_event(BootEvent(component=instance, state=state, at_s=time.monotonic() - began))
+
+        for position, instance in enumerate(instances):
+            if position:
+                time.sleep(_SETTLE_S)
+            say(instance, "stopping")
+            fault_id = f"restart-{secrets.token_hex(4)}"
+            lease = self.kill(platform, (instance,), fault_id=fault_id, ttl_s=_RESTART_S, gracefully=True)
+            say(instance, "starting")
+            lease.release()
+            say(instance, "healthy")
 
     def kill(
         self, platform: Platform, instances: tuple[str, ...], *, fault_id: str, ttl_s: float, gracefully: bool = False

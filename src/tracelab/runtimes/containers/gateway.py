@@ -5,7 +5,8 @@ from typing import Final
 _LOG_LIMIT_BYTES: Final = 64 << 20
 FOLDER: Final = "/tmp/nginx"  # noqa: S108 -- in the container
 NETWORK: Final = "@network@"  # stands in a configuration that was written before anybody knew the addresses
-AS_ROOT: Final = "user root root;"
+# What the makers' image needs besides: it runs as root, and has as a module what is built into ours.
+MAKERS: Final = "user root root; load_module /usr/lib/nginx/modules/ngx_http_js_module.so;"
 # NGINX takes the shell's place as the first process; what watches the log is its child and ends with it.
 _SCRIPT: Final = f"""\
 mkdir -p {FOLDER}

@@ -79,6 +79,7 @@ class Planner:
     life: str
     used: Mapping[str, str]
     trusted: tuple[int, ...] = (1,)
+    otlp_to: str | None = None
 
     def wiring(self) -> Wiring:
         """Return who is where on the platform's own network."""
@@ -201,7 +202,7 @@ class Planner:
         )
 
     def _gateway(self, component: Component, instance: str, wiring: Wiring) -> Spec:
-        path = "/etc/tracelab/nginx.conf"
+        path, script = "/etc/tracelab/nginx.conf", f"/etc/tracelab/{nginx.SCRIPT_NAME}"
         text = nginx.render(
             self.topology,
             listen=_PORTS[Kind.GATEWAY],
@@ -210,23 +211,25 @@ class Planner:
             trusted=tuple(str(self.subnet.network_address + number) for number in self.trusted),
             folder=Path(gateway.FOLDER),
             access_log=Path(_ACCESS_LOG),
-            run_as_root=False,  # the makers' image runs it as root, and says so by a directive of its own
+            run_as_root=False,  # where it does, in its makers' image, a directive of the command says so
+            script=Path(script),
         )
+        files = {path: text, script: nginx.SCRIPT}
         question = Question(protocol="http", port=self.ports[instance], word=nginx.HEALTH)
         volumes = {ACCESS_LOG_VOLUME: _LOG_FOLDER}
         if self._is_bundled:
             environment = {"TRACELAB_CONFIGURATION": path, "TRACELAB_ACCESS_LOG": _ACCESS_LOG}
-            return self._own(component, instance, wiring, question, environment, volumes=volumes, files={path: text})
+            return self._own(component, instance, wiring, question, environment, volumes=volumes, files=files)
         return self._spec(
             component,
             instance,
             wiring,
             question,
             image=image.reference("nginx"),
-            command=tuple(gateway.command("nginx", path, _ACCESS_LOG, directives=gateway.AS_ROOT)),
+            command=tuple(gateway.command("nginx", path, _ACCESS_LOG, directives=gateway.MAKERS)),
             is_entry=True,
             volumes=volumes,
-            files={path: text},
+            files=files,
         )
 
     def _collector(self, component: Component, instance: str, wiring: Wiring) -> Spec:
@@ -240,6 +243,7 @@ class Planner:
             Question(protocol="http", port=self.ports[instance], word="/health"),
             {
                 **({"TRACELAB_ONWARD": onward} if onward else {}),
+                **({"TRACELAB_OTLP_TO": self.otlp_to} if self.otlp_to else {}),
                 "TRACELAB_ACCESS_LOG": _ACCESS_LOG,
                 "TRACELAB_ENVIRONMENT": self.name,
                 "TRACELAB_LIFE": self.life,

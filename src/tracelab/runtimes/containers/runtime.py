@@ -3,7 +3,6 @@
 import contextlib
 import secrets
 import time
-from collections.abc import Mapping
 from pathlib import Path
 from urllib.parse import urlsplit
 
@@ -47,7 +46,7 @@ class Containers(Adopted):
         """
         began = time.monotonic()
         place = handle.platform_folder(options.home, options.name)
-        see_that_it_is_reachable(options.use)
+        see_that_it_can_be_served(self.name, options)
         with folder.owned(place), engine.connected() as client:
             see_that_it_is_free(client, options)
             with leftover.none_on_failure(client, options.home, options.name, place):
@@ -121,6 +120,7 @@ class _Boot:
                 images=images,
                 life=secrets.token_hex(8),
                 used=options.use,
+                otlp_to=options.otlp_to,
             )
             rows = boot.start(
                 self._client,
@@ -163,17 +163,21 @@ def by_instance(topology: Topology, fixed: dict[str, int]) -> dict[str, int]:
     return {topology.targets(word)[0]: number for word, number in fixed.items()}
 
 
-def see_that_it_is_reachable(use: Mapping[str, str]) -> None:
-    """Refuse a URL on loopback: in a container that is the container itself.
+def see_that_it_can_be_served(runtime: str, options: UpOptions) -> None:
+    """Refuse HTTPS, and URLs on loopback: in a container that is the container itself.
 
     Raises:
-        UsageError: there is one.
+        UsageError: it was asked for, or there is one.
     """
-    for name, url in use.items():
+    if options.tls:
+        raise UsageError(f"runtime {runtime} serves no HTTPS", hint="tracelab up --runtime embedded --tls")
+    named = {f"--use {name}": url for name, url in options.use.items()}
+    named |= {"--otlp-to": options.otlp_to} if options.otlp_to else {}
+    for word, url in named.items():
         if urlsplit(url).hostname in ("localhost", "127.0.0.1", "::1"):
             raise UsageError(
-                f"--use {name}: in a container, {urlsplit(url).hostname} is the container itself",
-                hint=f"name this machine {boot.THIS_MACHINE}, where the server listens on more than loopback",
+                f"{word}: in a container, {urlsplit(url).hostname} is the container itself",
+                hint=f"name this machine {engine.THIS_MACHINE}, where the server listens on more than loopback",
             )
 
 

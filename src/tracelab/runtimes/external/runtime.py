@@ -84,6 +84,14 @@ class External:
             shutil.rmtree(platform.folder, ignore_errors=True)
         on_event(BootEvent(component="platform", state="stopped", at_s=0.0, detail="forgotten; it is still up"))
 
+    def restart(self, platform: Platform, instances: tuple[str, ...], on_event: OnEvent) -> None:
+        """Refuse: nothing of it is ours to restart.
+
+        Raises:
+            UsageError: always.
+        """
+        raise UsageError(f"platform {platform.name!r} was started by somebody else; {', '.join(instances)}: not ours")
+
     def kill(
         self, platform: Platform, instances: tuple[str, ...], *, fault_id: str, ttl_s: float, gracefully: bool = False
     ) -> Lease:
@@ -116,9 +124,15 @@ def _read(options: UpOptions) -> dict[str, str]:
     Raises:
         UsageError: one is missing, or is none.
     """
-    for asked, word in ((options.ports, "--port"), (options.use, "--use"), (options.images, "--images")):
-        if asked:
-            raise UsageError(f"{word}: who started the platform chose that", hint=_EXAMPLE)
+    chosen = {
+        "--port": options.ports,
+        "--use": options.use,
+        "--images": options.images,
+        "--tls": options.tls,
+        "--otlp-to": options.otlp_to,
+    }
+    for word in (word for word, value in chosen.items() if value):
+        raise UsageError(f"{word}: who started the platform chose that", hint=_EXAMPLE)
     at = {}
     for word in ("gateway", "collector"):
         url = options.at.get(word, "").rstrip("/")
