@@ -71,7 +71,9 @@ def files(topology: Topology, *, used: Mapping[str, str] | None = None, telemetr
     ours, makers = planned(image.BUNDLED), {spec.instance: spec for spec in planned(image.UPSTREAM)}
     names = [service.name_of(spec.instance) for spec in ours]
     services = {
-        name: service.of_instance(topology, topology.component(spec.component), spec, makers[spec.instance])
+        name: service.of_instance(
+            topology, topology.component(spec.component), spec, makers[spec.instance], used=used or {}
+        )
         for name, spec in zip(names, ours, strict=True)
     }
     mounted = {path: text for spec in ours for path, text in spec.files.items()}

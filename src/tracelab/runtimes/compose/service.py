@@ -4,7 +4,7 @@ A store's image can be replaced. What its makers' image needs is given in the se
 the images takes (their entry points put their own server before options); ours goes by ``TRACELAB_KIND`` instead.
 """
 
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from pathlib import PurePosixPath
 from typing import Any, Final
 
@@ -51,8 +51,13 @@ def name_of(instance: str) -> str:
     return instance.removesuffix("#1").replace("#", "-")
 
 
-def of_instance(topology: Topology, component: Component, ours: Spec, makers: Spec) -> dict[str, Any]:
-    """Return the service of an instance; `ours` and `makers` are its specs from either set of images."""
+def of_instance(
+    topology: Topology, component: Component, ours: Spec, makers: Spec, *, used: Collection[str]
+) -> dict[str, Any]:
+    """Return the service of an instance; `ours` and `makers` are its specs from either set of images.
+
+    `used` are components that somebody else runs.
+    """
     word = image.MAKERS.get(component.kind)
     environment = {"TRACELAB_KIND": component.kind.value, **(makers.environment if word else {}), **ours.environment}
     environment = {name: value for name, value in environment.items() if name not in _NOT_FIXED}
@@ -67,7 +72,7 @@ def of_instance(topology: Topology, component: Component, ours: Spec, makers: Sp
         "extra_hosts": [f"{THIS_MACHINE}:host-gateway"] if component.kind in _PYTHON else [],
         "ports": published(ours.published),
         "volumes": _volumes(component, ours),
-        "depends_on": _needs(topology, component),
+        "depends_on": _needs(topology, component, used),
         "healthcheck": health.of_ours(ours, makers),
         "stop_signal": ours.stop_signal,
         "labels": labels(ours),
@@ -135,12 +140,12 @@ def file_of(path: str) -> str:
     return str(FOLDER / PurePosixPath(path).relative_to("/etc"))
 
 
-def _needs(topology: Topology, component: Component) -> dict[str, Any]:
+def _needs(topology: Topology, component: Component, used: Collection[str]) -> dict[str, Any]:
     """Return what is started before: the collector by everybody (it builds the image), stores by services."""
     if component.kind is Kind.COLLECTOR:
         return {}
     needs = {c.instance_ids[0]: "service_started" for c in topology.of_kind(Kind.COLLECTOR)}
-    for edge in topology.edges_from(component.name):
+    for edge in [edge for edge in topology.edges_from(component.name) if edge.target not in used]:
         if edge.protocol in (Protocol.POSTGRESQL, Protocol.REDIS, Protocol.S3):
             needs |= dict.fromkeys(topology.component(edge.target).instance_ids, "service_healthy")
         elif component.kind is Kind.GATEWAY and edge.protocol is Protocol.HTTP:

@@ -7,7 +7,6 @@ from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 from pathlib import Path
-from typing import ClassVar
 
 import docker
 from docker.errors import APIError, NotFound
@@ -31,7 +30,7 @@ _SETTLE_S = 1.5  # the gateway, and every client of ours, pass an instance over 
 class Adopted:
     """A platform's containers, by its table; a runtime derives from this and adds how they come to be."""
 
-    capabilities: ClassVar[frozenset[Capability]] = frozenset({Capability.KILL, Capability.STOP})
+    capabilities = frozenset({Capability.KILL, Capability.STOP})
 
     def filters(self, platform: Platform) -> Filters:
         """Return what finds everything of a platform in the engine."""

@@ -11,7 +11,7 @@ import urllib.error
 import urllib.request
 from collections.abc import Iterator
 from dataclasses import replace
-from typing import ClassVar, Final
+from typing import Final
 from urllib.parse import urlsplit
 
 from tracelab.clock import now_ns
@@ -32,7 +32,7 @@ class External:
     """What somebody else runs; known by the URLs of its gateway and of its tracelab collector."""
 
     name = EXTERNAL
-    capabilities: ClassVar[frozenset[Capability]] = frozenset()
+    capabilities: frozenset[Capability] = frozenset()
 
     def up(self, topology: Topology, options: UpOptions, on_event: OnEvent) -> Platform:
         """Attach: see that both answer, and remember where they are. Again, and it is somewhere else.
