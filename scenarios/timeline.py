@@ -108,7 +108,7 @@ class Timeline(Scenario):
         document: dict[str, object] = {"text": phone.person.says()}
         if phone.dice.random() < 1 / 8:
             picture = _picture(tuple(phone.dice.randrange(256) for _ in range(3)))
-            document["media_id"] = phone.upload(picture, name="today.png", kind="image/png", screen="Compose")
+            document["media_ids"] = [phone.upload(picture, name="today.png", kind="image/png", screen="Compose")]
         post = phone.post("/api/posts", document, screen="Compose")
         self.popular.append(post["id"])
 

@@ -55,6 +55,8 @@ TIME_ROUNDED: Final = "tracelab.time.rounded"
 UPSTREAM_COMPONENT: Final = "tracelab.upstream.component"  # on the gateway's spans: which component was asked
 UPSTREAM_ADDRESS: Final = "tracelab.upstream.address"  # its instances, in the order in which they were tried
 UPSTREAM_STATUS: Final = "tracelab.upstream.status"  # and what each of them answered
+OUTBOX_TOPIC: Final = "tracelab.outbox.topic"
+OUTBOX_ATTEMPT: Final = "tracelab.outbox.attempt"  # 1, 2, ...: deliveries of one parcel
 MEDIA_TYPE: Final = "tracelab.media.type"  # sniffed
 MEDIA_VARIANT: Final = "tracelab.media.variant"  # string[]: what a job makes
 FAULT_TARGET: Final = "tracelab.fault.target"
@@ -85,6 +87,7 @@ OAUTH_CLIENT: Final = "tracelab"  # what the identity provider knows us as
 
 # --- caches (platform contract, section 3) -------------------------------------------------------
 CACHES: Final = ("profile", "following", "followers", "post", "timeline")
+CACHE_BROWSER: Final = "browser"  # whoever asks again with an ETag: hit is a 304
 OBJECTIVE_CACHES: Final = ("profile", "following", "post", "timeline")
 SESSION_TTL_S: Final = 24 * 3600
 CACHE_TTL_S: Final = {
@@ -108,6 +111,9 @@ METRIC_EDGE_ATTEMPTS: Final = "tracelab.edge.attempts"
 METRIC_BREAKER_STATE: Final = "tracelab.breaker.state"
 METRIC_MESSAGES: Final = "tracelab.messages"
 METRIC_MEDIA_BYTES: Final = "tracelab.media.bytes"
+METRIC_OUTBOX_ATTEMPTS: Final = "tracelab.outbox.attempts"
+METRIC_OUTBOX_WAITING: Final = "tracelab.outbox.waiting"
+METRIC_OUTBOX_AGE: Final = "tracelab.outbox.age"
 METRIC_FAULT_ACTIVE: Final = "tracelab.fault.active"
 METRIC_GATEWAY_DURATION: Final = "tracelab.gateway.duration"
 METRIC_SPANS_RECEIVED: Final = "tracelab.collector.spans.received"
@@ -169,6 +175,9 @@ STATSD_METRICS: Final = (  # sent as StatsD with DogStatsD tags
     _metric(METRIC_BREAKER_STATE, "gauge", "edge", "A circuit breaker: 0 closed, 1 half open, 2 open."),
     _metric(METRIC_MESSAGES, "counter", "event", "Events of messaging: connect, sent, delivered."),
     _metric(METRIC_MEDIA_BYTES, "counter", "", "Bytes of media that were uploaded."),
+    _metric(METRIC_OUTBOX_ATTEMPTS, "counter", "outbox topic result", "Deliveries that an outbox tried: ok or failed."),
+    _metric(METRIC_OUTBOX_WAITING, "gauge", "outbox topic", "Parcels that wait in an outbox."),
+    _metric(METRIC_OUTBOX_AGE, "gauge", "outbox topic", "Seconds since the oldest waiting parcel was written."),
     _metric(METRIC_FAULT_ACTIVE, "gauge", "fault target", "1 while a fault holds, 0 after it."),
 )
 COLLECTOR_METRICS: Final = (  # made by the collector itself

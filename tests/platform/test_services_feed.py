@@ -132,8 +132,19 @@ async def test_likes_are_idempotent(session: aiohttp.ClientSession) -> None:
     await bob.ask("POST", f"/api/posts/{uuid.uuid4()}/like", status=404)
 
 
-@pytest.mark.parametrize("body", [{}, {"text": " "}, {"text": "x" * 1001}, {"text": "x", "media": "y"}])
-async def test_what_is_no_post_is_refused(session: aiohttp.ClientSession, body: dict[str, str]) -> None:
-    """A post has 1 to 1000 characters, and no field that nobody reads."""
+@pytest.mark.parametrize(
+    "body",
+    [
+        {},
+        {"text": " "},
+        {"text": "x" * 1001},
+        {"text": "a\0b"},
+        {"text": "x", "media": "y"},
+        {"text": "x", "media_ids": ["y"]},
+        {"text": "x", "media_ids": [str(uuid.UUID(int=n)) for n in range(11)]},
+    ],
+)
+async def test_what_is_no_post_is_refused(session: aiohttp.ClientSession, body: dict[str, Any]) -> None:
+    """A post has 1 to 1000 characters and at most ten media, and no field that nobody reads."""
     ann = await register(session)
     await ann.ask("POST", "/api/posts", status=422, body=body)

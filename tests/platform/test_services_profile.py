@@ -78,7 +78,9 @@ async def test_a_profile_is_changed_by_its_owner_alone(client: Client) -> None:
 
 
 @pytest.mark.parametrize(
-    "body", [{"display_name": " "}, {"display_name": "x" * 81}, {"bio": "x" * 501}, {"nick": "a"}, []], ids=str
+    "body",
+    [{"display_name": " "}, {"display_name": "x" * 81}, {"bio": "x" * 501}, {"bio": "a\0b"}, {"nick": "a"}, []],
+    ids=str,
 )
 async def test_what_is_no_profile_is_refused(client: Client, body: Any) -> None:
     """422, and a misspelt field is said, not lost."""

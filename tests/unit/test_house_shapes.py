@@ -59,7 +59,7 @@ def of_kind(wanted: str) -> list[Any]:
 def test_there_is_something_to_read() -> None:
     """The pages show shapes, and the folders hold shapes and plans: none of the tests below runs on nothing."""
     assert of_kind("shapes")
-    assert [p.stem for p in SHAPES] == ["auth", "messages", "timeline"]
+    assert [p.stem for p in SHAPES] == ["auth", "messages", "posts", "timeline", "users"]
     assert list(plans.every())
 
 

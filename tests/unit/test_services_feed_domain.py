@@ -1,10 +1,21 @@
 """The rules of posts and timelines, with ports of our own."""
 
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 
 import pytest
 
-from tracelab.services.feed.domain import INVALIDATE_BATCH, Feed, Post, PostMissing, Unreachable
+from tracelab.services.feed.domain import (
+    INVALIDATE_BATCH,
+    CacheAway,
+    Change,
+    Comment,
+    Edit,
+    Feed,
+    Post,
+    PostMissing,
+    Unreachable,
+)
 
 
 class _Shelf:
@@ -18,10 +29,32 @@ class _Shelf:
         self.now_followers = followers
         self.copy: Sequence[str] | None = None
         self.has_media = True
+        self.has_cache = True
+        self.said: list[Comment] = []
+        self.forgotten_posts: list[str] = []
         self.forgotten: list[list[str]] = []
 
-    async def add(self, post: Post) -> None:
+    async def add(self, post: Post) -> Change:
         self.kept.append(post)
+        return Change(key=post.id, post_id=post.id, author_id=post.author_id)
+
+    async def edit(self, post_id: str, author_id: str, edit: Edit) -> tuple[Post, Change]:
+        post = replace(await self.get(post_id), text=edit.text or "", edited_at=edit.at)
+        return post, Change(key=f"{post_id} {edit.at}", post_id=post_id, author_id=author_id)
+
+    async def remove(self, post_id: str, author_id: str) -> Change:
+        self.kept.remove(await self.get(post_id))
+        return Change(key=f"{post_id} gone", post_id=post_id, author_id=author_id)
+
+    async def comment(self, comment: Comment) -> None:
+        self.said.append(comment)
+
+    async def comments(self, post_id: str, limit: int, before: str | None) -> list[Comment]:
+        found = [c for c in self.said if c.post_id == post_id and (before is None or c.id < before)]
+        return sorted(found, key=lambda c: c.id, reverse=True)[:limit]
+
+    async def forget_person(self, user_id: str) -> None:
+        self.kept = [post for post in self.kept if post.author_id != user_id]
 
     async def get(self, post_id: str) -> Post:
         for post in self.kept:
@@ -62,16 +95,23 @@ class _Shelf:
             raise Unreachable("media")
         return {i: {"thumb": f"/media/{i}/thumb"} for i in media_ids}
 
-    async def forget(self, user_ids: Sequence[str]) -> None:
+    async def forget_timelines(self, user_ids: Sequence[str]) -> None:
+        if not self.has_cache:
+            raise CacheAway
         self.forgotten.append(list(user_ids))
+
+    async def forget_posts(self, post_ids: Sequence[str]) -> None:
+        self.forgotten_posts += post_ids
 
 
 def feed(shelf: _Shelf) -> Feed:
-    return Feed(posts=shelf, people=shelf, last_known=shelf, media=shelf, timelines=shelf)
+    return Feed(posts=shelf, people=shelf, last_known=shelf, media=shelf, copies=shelf)
 
 
 def post(number: int, author: str = "ann", media: str | None = None) -> Post:
-    return Post(id=f"{number:04d}", author_id=author, text="hello", media_id=media, created_at="now", likes=0)
+    return Post(
+        id=f"{number:04d}", author_id=author, text="hello", media_ids=(media,) if media else (), created_at="now"
+    )
 
 
 async def test_a_page_asks_in_order_and_each_once() -> None:
@@ -82,7 +122,8 @@ async def test_a_page_asks_in_order_and_each_once() -> None:
     assert shelf.calls == ["following", "posts", "media 2"]
     assert [i.post.id for i in page.items] == ["0003", "0002", "0001"]
     assert page.degraded == ()
-    assert page.items[0].media == {"thumb": "/media/m1/thumb"}
+    assert page.items[0].media is not None
+    assert page.items[0].media["m1"] == {"thumb": "/media/m1/thumb"}
 
 
 async def test_media_is_not_asked_when_no_post_has_any() -> None:
@@ -135,15 +176,47 @@ async def test_a_new_post_reaches_every_follower_once_and_in_batches() -> None:
     """The author and every follower lose their cached timelines, in bounded batches."""
     followers = [f"u{n}" for n in range(450)]
     shelf = _Shelf(followers=(*followers, "ann"))
-    stale = (await feed(shelf).publish(post(1))).stale
-    await feed(shelf).spread(stale)
+    published = await feed(shelf).publish(post(1))
+    assert published.followers is not None
+    await feed(shelf).fan_out(published.change, published.followers)
     assert sorted(u for batch in shelf.forgotten for u in batch) == sorted([*followers, "ann"])
     assert max(map(len, shelf.forgotten)) <= INVALIDATE_BATCH
+    assert shelf.forgotten_posts == ["0001"]
 
 
 async def test_a_post_is_stored_although_profile_is_down() -> None:
-    """Publishing does not need profile; the author's own timeline is dropped all the same."""
+    """Publishing does not need profile: followers that are not known are not taken for none, and caught up with."""
     shelf = _Shelf(followers=None)
     published = await feed(shelf).publish(post(1))
-    assert (published.stale, published.degraded) == (("ann",), ("profile",))
+    assert (published.followers, published.degraded) == (None, ("profile",))
     assert shelf.kept == [post(1)]
+    with pytest.raises(Unreachable):
+        await feed(shelf).catch_up(published.change)
+    shelf.now_followers = ("bob",)
+    await feed(shelf).catch_up(published.change)
+    assert shelf.forgotten == [["ann", "bob"]]
+
+
+async def test_a_fan_out_that_the_cache_did_not_take_is_said() -> None:
+    """Otherwise it would be taken for done, and an old timeline shown for as long as it is fresh."""
+    shelf = _Shelf(followers=("bob",))
+    shelf.has_cache = False
+    published = await feed(shelf).publish(post(1))
+    with pytest.raises(CacheAway):
+        await feed(shelf).fan_out(published.change, ("bob",))
+
+
+async def test_comments_follow_each_other_without_gap_or_repeat() -> None:
+    """Walking by `next` meets every comment once, newest first, and ends."""
+    shelf = _Shelf()
+    for n in range(5):
+        said = Comment(id=f"{n:04d}", post_id="p", author_id="ann", text="x", created_at="now")
+        await feed(shelf).comment(said)
+    seen: list[str] = []
+    before: str | None = None
+    for _ in range(5):
+        found, before = await feed(shelf).comments("p", limit=2, before=before)
+        seen += [c.id for c in found]
+        if before is None:
+            break
+    assert seen == ["0004", "0003", "0002", "0001", "0000"]

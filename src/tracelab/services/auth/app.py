@@ -8,7 +8,7 @@ from pathlib import Path
 
 from starlette.types import ASGIApp
 
-from tracelab.services.auth import callback, routes
+from tracelab.services.auth import callback, leaving, routes
 from tracelab.services.auth.admission import Reception
 from tracelab.services.auth.clients import ProfileClient
 from tracelab.services.auth.delivery import Delivery
@@ -118,7 +118,7 @@ def create_app(settings: ServiceSettings) -> ASGIApp:
     _, served = build(
         Parts(
             settings=settings,
-            routers=[callback.router, routes.router],
+            routers=[callback.router, routes.router, leaving.router],
             lifespan=lifespan,
             required={"auth-db": _Store(database, keys)},
             optional={"auth-redis": cache},
@@ -142,6 +142,7 @@ def create_app(settings: ServiceSettings) -> ASGIApp:
                 "keys": keys,
                 "flows": Flows(providers, new_secret=_new_secret),
                 "seal": Seal(settings.service_token),
+                "leaving": leaving.Leaving(database.engine, cache),
             },
         )
     )

@@ -6,6 +6,7 @@ from tracelab.services.auth.domain import NewProfile, Unreachable
 from tracelab.services.kit.edge import Edge, EdgeUnavailable
 
 _PROFILES: Final = "/internal/profiles"
+_GONE: Final = 410
 
 
 class ProfileClient:
@@ -21,5 +22,7 @@ class ProfileClient:
             reply = await self._edge.call("POST", _PROFILES, body=body)
         except EdgeUnavailable as error:
             raise Unreachable(error.reason) from error
+        if reply.status == _GONE:
+            return  # the account was deleted meanwhile: nobody needs the profile
         if reply.status not in (200, 201):
             raise Unreachable(f"status {reply.status}")

@@ -7,8 +7,8 @@ from pathlib import Path
 from starlette.types import ASGIApp
 
 from tracelab.services.feed.clients import MediaClient, ProfileClient
-from tracelab.services.feed.domain import Feed, PostMissing
-from tracelab.services.feed.publishing import Publisher
+from tracelab.services.feed.domain import CacheAway, Departed, Feed, NotYours, PostMissing, TooLate
+from tracelab.services.feed.publishing import Deliveries, Publisher
 from tracelab.services.feed.reading import Reader
 from tracelab.services.feed.repository import CachedTimelines, SqlPosts
 from tracelab.services.feed.routes import router
@@ -17,6 +17,7 @@ from tracelab.services.kit.cache import Cache
 from tracelab.services.kit.database import Database
 from tracelab.services.kit.edge import Edge
 from tracelab.services.kit.limit import Limits
+from tracelab.services.kit.outbox import Outbox
 from tracelab.services.kit.viewer import Tokens
 from tracelab.settings import ServiceSettings
 
@@ -39,15 +40,18 @@ def create_app(settings: ServiceSettings) -> ASGIApp:
         people=ProfileClient(profile),
         last_known=cached,
         media=MediaClient(media),
-        timelines=cached,
+        copies=cached,
     )
-    publisher = Publisher(feed)
+    outbox = Outbox(database.engine, name="feed-db", topics=Deliveries(feed, cached).topics)
+    publisher = Publisher(feed, outbox)
 
     @contextlib.asynccontextmanager
     async def lifespan() -> AsyncIterator[None]:
         tokens.start()
+        outbox.start()
         yield
         await publisher.close()
+        await outbox.close()
         await tokens.close()
         for client in (auth, profile, media):
             await client.close()
@@ -61,9 +65,10 @@ def create_app(settings: ServiceSettings) -> ASGIApp:
             lifespan=lifespan,
             required={"feed-db": database},
             optional={"feed-redis": cache},
-            translations={PostMissing: 404},
+            translations={PostMissing: 404, NotYours: 403, Departed: 403, TooLate: 409, CacheAway: 503},
             state={
                 "tokens": tokens,
+                "feed": feed,
                 "reader": Reader(feed, cached),
                 "publisher": publisher,
                 "writes": Limits(cache),

@@ -1,114 +1,186 @@
-"""Posts and likes in PostgreSQL, each read one round trip; timelines and posts as bytes in Redis."""
+"""Posts, likes and comments in PostgreSQL, each read one round trip; timelines and posts as bytes in Redis."""
 
 import json
-from collections.abc import Awaitable, Callable, Sequence
-from typing import Final
+from collections.abc import Awaitable, Callable, Mapping, Sequence
+from typing import Any, Final
 
-from sqlalchemy import RowMapping, TextClause, text
+from sqlalchemy import RowMapping, TextClause
 from sqlalchemy.exc import IntegrityError, InterfaceError, OperationalError
 from sqlalchemy.exc import TimeoutError as PoolTimeout
-from sqlalchemy.ext.asyncio import AsyncEngine
+from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine
 
 from tracelab.clock import iso
-from tracelab.services.feed.domain import Post, PostMissing
+from tracelab.services.feed import statements as sql
+from tracelab.services.feed.domain import (
+    CacheAway,
+    Change,
+    Comment,
+    Departed,
+    Edit,
+    NotYours,
+    Post,
+    PostMissing,
+    TooLate,
+)
 from tracelab.services.kit.cache import Cache, Loaded
+from tracelab.services.kit.outbox import Parcel, packed
 
-_INSERT: Final = text(
-    """
-    INSERT INTO posts (id, author_id, text, media_id, created_at)
-    VALUES (
-        CAST(:id AS uuid), CAST(:author_id AS uuid), :text, CAST(:media_id AS uuid), CAST(:created_at AS timestamptz)
-    )
-    """
-)
-_ONE: Final = text(
-    """
-    SELECT posts.id::text, author_id::text, text, media_id::text, created_at, liked.likes
-    FROM posts LEFT JOIN LATERAL (SELECT count(*) AS likes FROM likes WHERE post_id = posts.id) liked ON true
-    WHERE posts.id = CAST(:id AS uuid)
-    """
-)
-# Of each author no more than a page is looked at, however much they wrote: the index gives it in order.
-_PAGE: Final = text(
-    """
-    SELECT posts.id::text, author_id::text, text, media_id::text, created_at, liked.likes
-    FROM posts LEFT JOIN LATERAL (SELECT count(*) AS likes FROM likes WHERE post_id = posts.id) liked ON true
-    WHERE posts.id IN (
-        SELECT newest.id FROM unnest(CAST(:authors AS uuid[])) AS author (id)
-        CROSS JOIN LATERAL (
-            SELECT mine.id FROM posts AS mine WHERE mine.author_id = author.id AND mine.id < CAST(:before AS uuid)
-            ORDER BY mine.id DESC LIMIT :limit
-        ) newest
-        ORDER BY newest.id DESC LIMIT :limit
-    )
-    ORDER BY posts.id DESC
-    """
-)
-_LIKE: Final = text(
-    """
-    INSERT INTO likes (post_id, user_id) VALUES (CAST(:post_id AS uuid), CAST(:user_id AS uuid))
-    ON CONFLICT DO NOTHING
-    """
-)
-_UNLIKE: Final = text("DELETE FROM likes WHERE post_id = CAST(:post_id AS uuid) AND user_id = CAST(:user_id AS uuid)")
+CHANGED: Final = "post.changed"
+FORGET_POSTS: Final = "posts.gone"
 SOURCE_FAILURES: Final = (OperationalError, InterfaceError, PoolTimeout)
-_NEWEST: Final = "ffffffff-ffff-ffff-ffff-ffffffffffff"
+_FAN_OUT_S: Final = 2.0  # what the request's own fan-out may take before the outbox does it again
+_PERSON_BATCH: Final = 500  # posts of a person who leaves, in one transaction
+_MISSING: Final = "there is no such post"
 
 
 class SqlPosts:
     """Implements `Posts`."""
 
     def __init__(self, engine: AsyncEngine) -> None:
-        # Nothing here spans two statements that must hold together, so no BEGIN and COMMIT are sent.
-        self._engine = engine.execution_options(isolation_level="AUTOCOMMIT")
+        self._engine = engine
+        self._single = engine.execution_options(isolation_level="AUTOCOMMIT")  # one statement: no BEGIN, no COMMIT
 
-    async def add(self, post: Post) -> None:
-        """Store a post."""
-        async with self._engine.connect() as connection:
-            await connection.execute(
-                _INSERT,
-                {
-                    "id": post.id,
-                    "author_id": post.author_id,
-                    "text": post.text,
-                    "media_id": post.media_id,
-                    "created_at": post.created_at,
-                },
-            )
+    async def add(self, post: Post) -> Change:
+        """Store a post; raise `Departed`."""
+        change = Change(key=post.id, post_id=post.id, author_id=post.author_id)
+        values = {
+            "id": post.id,
+            "author_id": post.author_id,
+            "text": post.text,
+            "media_ids": list(post.media_ids),
+            "created_at": post.created_at,
+            "outbox": _parcel(change),
+        }
+        if not await self._rows(sql.ADD, values):
+            raise Departed("this account is being deleted")
+        return change
+
+    async def edit(self, post_id: str, author_id: str, edit: Edit) -> tuple[Post, Change]:
+        """Change a post and return it; raise `PostMissing`, `NotYours` or `TooLate`."""
+        change = Change(key=f"{post_id} {edit.at}", post_id=post_id, author_id=author_id)
+        values = {
+            "id": post_id,
+            "author_id": author_id,
+            "text": edit.text,
+            "media_ids": None if edit.media_ids is None else list(edit.media_ids),
+            "edited_at": edit.at,
+            "since": edit.since,
+        }
+        async with self._engine.begin() as connection:
+            is_changed = (await connection.execute(sql.EDIT, values)).one_or_none() is not None
+            post = await _get(connection, post_id)
+            if not is_changed:
+                _refuse_others(post, author_id)
+                raise TooLate("a post can be edited for 15 minutes")
+            await connection.execute(sql.ENQUEUE_ALONE, {"outbox": _parcel(change)})
+        return post, change
+
+    async def remove(self, post_id: str, author_id: str) -> Change:
+        """Delete a post with its likes and comments; raise `PostMissing` or `NotYours`."""
+        change = Change(key=f"{post_id} gone", post_id=post_id, author_id=author_id)
+        async with self._engine.begin() as connection:
+            removed = await connection.execute(sql.REMOVE, {"id": post_id, "author_id": author_id})
+            if not removed.rowcount:
+                _refuse_others(await _get(connection, post_id), author_id)
+                raise PostMissing(_MISSING)  # its author removed it in between
+            await connection.execute(sql.ENQUEUE_ALONE, {"outbox": _parcel(change)})
+        return change
 
     async def get(self, post_id: str) -> Post:
         """Return a post; raise `PostMissing`."""
-        async with self._engine.connect() as connection:
-            row = (await connection.execute(_ONE, {"id": post_id})).mappings().one_or_none()
-        if row is None:
-            raise PostMissing("there is no such post")
-        return _post(row)
+        async with self._single.connect() as connection:
+            return await _get(connection, post_id)
 
     async def page(self, authors: Sequence[str], limit: int, before: str | None) -> list[Post]:
         """Return the newest posts of some authors, older than `before`, in one statement."""
-        values = {"authors": list(authors), "limit": limit, "before": before or _NEWEST}
-        async with self._engine.connect() as connection:
-            rows = (await connection.execute(_PAGE, values)).mappings().all()
-        return [_post(row) for row in rows]
+        values = {"authors": list(authors), "limit": limit, "before": before or sql.NEWEST}
+        return [_post(row) for row in await self._rows(sql.PAGE, values)]
 
     async def like(self, post_id: str, user_id: str) -> int:
         """Remember a like and return the post's likes; raise `PostMissing`."""
         try:
-            return await self._mark(_LIKE, post_id, user_id)
+            return await self._mark(sql.LIKE, post_id, user_id)
         except IntegrityError as error:
-            raise PostMissing("there is no such post") from error
+            raise PostMissing(_MISSING) from error
 
     async def unlike(self, post_id: str, user_id: str) -> int:
         """Forget a like and return the post's likes; raise `PostMissing`."""
-        return await self._mark(_UNLIKE, post_id, user_id)
+        return await self._mark(sql.UNLIKE, post_id, user_id)
+
+    async def comment(self, comment: Comment) -> None:
+        """Store a comment; raise `PostMissing` or `Departed`."""
+        values = {
+            "id": comment.id,
+            "post_id": comment.post_id,
+            "author_id": comment.author_id,
+            "text": comment.text,
+            "created_at": comment.created_at,
+        }
+        try:
+            is_stored = bool(await self._rows(sql.COMMENT, values))
+        except IntegrityError as error:
+            raise PostMissing(_MISSING) from error
+        if not is_stored:
+            raise Departed("this account is being deleted")
+
+    async def comments(self, post_id: str, limit: int, before: str | None) -> list[Comment]:
+        """Return the newest comments of a post, older than `before`, in one statement; raise `PostMissing`."""
+        rows = await self._rows(sql.COMMENTS, {"post_id": post_id, "limit": limit, "before": before or sql.NEWEST})
+        if not rows:
+            raise PostMissing(_MISSING)
+        return [_comment(row) for row in rows if row["id"] is not None]
+
+    async def forget_person(self, user_id: str) -> None:
+        """Delete what a person posted, liked and said, as often as asked; they write nothing any more."""
+        for statement in (sql.DEPART, sql.FORGET_LIKES, sql.FORGET_COMMENTS):
+            async with self._single.connect() as connection:
+                await connection.execute(statement, {"user_id": user_id})
+        while await self._forget_posts(user_id):
+            pass
+
+    async def _forget_posts(self, user_id: str) -> bool:
+        """Delete some posts of a person, with a parcel that drops their copies; claim that there may be more."""
+        async with self._engine.begin() as connection:
+            gone = await connection.execute(sql.FORGET_POSTS, {"user_id": user_id, "limit": _PERSON_BATCH})
+            post_ids = list(gone.scalars())
+            if post_ids:
+                parcel = Parcel(topic=FORGET_POSTS, key=post_ids[0], payload={"post_ids": post_ids})
+                await connection.execute(sql.ENQUEUE_ALONE, {"outbox": packed([parcel])})
+        return len(post_ids) == _PERSON_BATCH
 
     async def _mark(self, statement: TextClause, post_id: str, user_id: str) -> int:
-        async with self._engine.connect() as connection:
+        async with self._single.connect() as connection:
             await connection.execute(statement, {"post_id": post_id, "user_id": user_id})
-            row = (await connection.execute(_ONE, {"id": post_id})).mappings().one_or_none()
+            row = (await connection.execute(sql.LIKES, {"id": post_id})).mappings().one_or_none()
         if row is None:
-            raise PostMissing("there is no such post")
+            raise PostMissing(_MISSING)
         return int(row["likes"])
+
+    async def _rows(self, statement: TextClause, values: Mapping[str, Any]) -> Sequence[RowMapping]:
+        async with self._single.connect() as connection:
+            return (await connection.execute(statement, values)).mappings().all()
+
+
+async def _get(connection: AsyncConnection, post_id: str) -> Post:
+    row = (await connection.execute(sql.ONE, {"id": post_id})).mappings().one_or_none()
+    if row is None:
+        raise PostMissing(_MISSING)
+    return _post(row)
+
+
+def _refuse_others(post: Post, author_id: str) -> None:
+    if post.author_id != author_id:
+        raise NotYours("a post is changed by its author alone")
+
+
+def _parcel(change: Change) -> str:
+    payload = {"post_id": change.post_id, "author_id": change.author_id}
+    return packed([Parcel(topic=CHANGED, key=change.key, payload=payload, delay_s=_FAN_OUT_S)])
+
+
+def unpacked(parcel: Parcel) -> Change:
+    """Return the change of a `CHANGED` parcel."""
+    return Change(key=parcel.key, post_id=parcel.payload["post_id"], author_id=parcel.payload["author_id"])
 
 
 def _post(row: RowMapping) -> Post:
@@ -116,34 +188,66 @@ def _post(row: RowMapping) -> Post:
         id=row["id"],
         author_id=row["author_id"],
         text=row["text"],
-        media_id=row["media_id"],
-        created_at=iso(round(row["created_at"].timestamp() * 1000) * 1_000_000),
+        media_ids=tuple(row["media_ids"]),
+        created_at=_time(row["created_at"]),
+        edited_at=None if row["edited_at"] is None else _time(row["edited_at"]),
         likes=row["likes"],
+        comments=row["comments"],
     )
 
 
+def _comment(row: RowMapping) -> Comment:
+    return Comment(
+        id=row["id"],
+        post_id=row["post_id"],
+        author_id=row["author_id"],
+        text=row["text"],
+        created_at=_time(row["created_at"]),
+    )
+
+
+def _time(at: Any) -> str:
+    return iso(round(at.timestamp() * 1000) * 1_000_000)
+
+
 class CachedTimelines:
-    """Implements `Timelines` and `LastKnown`, and keeps cached pages and posts, over feed-redis."""
+    """Implements `Copies` and `LastKnown`, and keeps cached pages and posts, over feed-redis."""
 
     def __init__(self, cache: Cache) -> None:
         self._cache = cache
 
     async def timeline(self, user_id: str, source: Callable[[], Awaitable[Loaded]]) -> bytes:
         """Return the first page of a timeline as it goes over the wire."""
-        return await self._cache.load(f"timeline:{user_id}", source, failures=SOURCE_FAILURES)
+        return await self._cache.load(_timeline(user_id), source, failures=SOURCE_FAILURES)
 
     async def post(self, post_id: str, source: Callable[[], Awaitable[Loaded]]) -> bytes:
         """Return a post as it goes over the wire."""
         return await self._cache.load(f"post:{post_id}", source, failures=SOURCE_FAILURES)
 
-    async def forget(self, user_ids: Sequence[str]) -> None:
-        """Drop the cached timelines of some people, in one pipeline."""
-        await self._cache.forget([f"timeline:{user_id}" for user_id in user_ids])
+    async def forget_timelines(self, user_ids: Sequence[str]) -> None:
+        """Drop the cached timelines of some people, in one pipeline; raise `CacheAway`."""
+        await self._forget([_timeline(user_id) for user_id in user_ids])
+
+    async def forget_posts(self, post_ids: Sequence[str]) -> None:
+        """Drop cached posts, in one pipeline; raise `CacheAway`."""
+        await self._forget([f"post:{post_id}" for post_id in post_ids])
+
+    async def forget_person(self, user_id: str) -> None:
+        """Drop what is kept for a person; raise `CacheAway`."""
+        await self._forget([_timeline(user_id), last_known(user_id)])
 
     async def recall(self, user_id: str) -> Sequence[str] | None:
         """Return our last copy of whom a person follows, or None."""
         reading = await self._cache.read(last_known(user_id))
         return None if reading.body is None else list(json.loads(reading.body))
+
+    async def _forget(self, keys: Sequence[str]) -> None:
+        if not await self._cache.forget(keys):
+            raise CacheAway("the cache does not answer; try again")
+
+
+def _timeline(user_id: str) -> str:
+    return f"timeline:{user_id}"
 
 
 def last_known(user_id: str) -> str:

@@ -92,7 +92,7 @@ class Cache:
     async def read(self, key: str) -> Reading:
         """Read one key; an absent Redis is a `Result.ERROR`, and makes the request degraded."""
         reading = await self._read(key)
-        statsd.current().count(METRIC_CACHE_READS, cache=_name(key), result=reading.result.value)
+        self._count(key, reading.result)
         return reading
 
     async def write(self, key: str, body: bytes) -> None:
@@ -167,7 +167,9 @@ class Cache:
         Everybody who misses the same key while it is being loaded waits for that one load. When the
         source raises one of `failures`, an old value serves (*stale*), if there is one.
         """
-        reading = await self.read(key)
+        reading = await self._read(key)
+        if reading.result is not Result.STALE:
+            self._count(key, reading.result)
         if reading.result is Result.HIT and reading.body is not None:
             return reading.body
         if reading.result is Result.ERROR and not self._falls_back:
@@ -177,9 +179,12 @@ class Cache:
         except failures as error:
             if reading.body is None:
                 raise
+            self._count(key, Result.STALE)
             mark_degraded(_name(key))
             mark_fallback("stale_cache", type(error).__name__)
             return reading.body
+        if reading.result is Result.STALE:
+            self._count(key, Result.MISS)  # what is no longer fresh is a miss, unless it had to serve
         if reading.result is Result.ERROR:
             mark_fallback("database", "cache unavailable")
         mark_degraded(*loaded.degraded)
@@ -208,6 +213,9 @@ class Cache:
             await self._keep(key, loaded.body, loaded.also)
         return loaded
 
+    def _count(self, key: str, result: Result) -> None:
+        statsd.current().count(METRIC_CACHE_READS, cache=_name(key), result=result.value)
+
     def _outdate(self, key: str) -> None:
         flight = self._flights.get(key)
         if flight is not None:
@@ -226,7 +234,7 @@ class Cache:
             with redis_span("GET", key, self._target):
                 value = await self._redis.get(key)
                 reading = _unstamped(value if isinstance(value, bytes) else None)
-                note_cache(hit=reading.result is Result.HIT)
+                note_cache(hit=reading.result is Result.HIT, stale=reading.result is Result.STALE)
         except FAILURES:
             self._breaker.failed()
             mark_degraded(self._target)

@@ -11,9 +11,11 @@ from tracelab.services.kit.cache import Cache
 from tracelab.services.kit.database import Database
 from tracelab.services.kit.edge import Edge
 from tracelab.services.kit.limit import Limits
+from tracelab.services.kit.outbox import Outbox
 from tracelab.services.kit.viewer import Tokens
-from tracelab.services.profile.clients import FeedClient
-from tracelab.services.profile.domain import FollowsSelf, People, ProfileMissing
+from tracelab.services.profile.clients import FeedClient, Leaver, MediaClient
+from tracelab.services.profile.departure import LEAVE, Deliveries
+from tracelab.services.profile.domain import BadCursor, Departed, FollowsSelf, People, ProfileMissing
 from tracelab.services.profile.repository import CachedPeople, SqlProfiles
 from tracelab.services.profile.routes import router
 from tracelab.settings import ServiceSettings
@@ -34,17 +36,24 @@ def create_app(settings: ServiceSettings) -> ASGIApp:
         edge="profile->profile-redis",
         broken=settings.broken,
     )
-    auth, feed = edge("auth"), edge("feed")
-    tokens = Tokens(auth)
+    edges = {name: edge(name) for name in LEAVE}
+    tokens = Tokens(edges["auth"])
     profiles = SqlProfiles(database.engine)
-    copies = CachedPeople(cache, profiles)
+    media, timelines = MediaClient(edges["media"]), FeedClient(edges["feed"])
+    copies = CachedPeople(cache, profiles, media)
+    people = People(profiles=profiles, copies=copies, timelines=timelines, media=media)
+    leavers = {name: Leaver(edges[name], template) for name, template in LEAVE.items()}
+    deliveries = Deliveries(people=people, copies=copies, timelines=timelines, leavers=leavers)
+    outbox = Outbox(database.engine, name="user-db", topics=deliveries.topics)
 
     @contextlib.asynccontextmanager
     async def lifespan() -> AsyncIterator[None]:
         tokens.start()
+        outbox.start()
         yield
+        await outbox.close()
         await tokens.close()
-        for client in (auth, feed):
+        for client in edges.values():
             await client.close()
         await cache.close()
         await database.close()
@@ -56,11 +65,12 @@ def create_app(settings: ServiceSettings) -> ASGIApp:
             lifespan=lifespan,
             required={"user-db": database},
             optional={"profile-redis": cache},
-            translations={ProfileMissing: 404, FollowsSelf: 422},
+            translations={ProfileMissing: 404, FollowsSelf: 422, BadCursor: 422, Departed: 410},
             state={
                 "tokens": tokens,
-                "people": People(profiles=profiles, copies=copies, timelines=FeedClient(feed)),
+                "people": people,
                 "copies": copies,
+                "outbox": outbox,
                 "writes": Limits(cache),
             },
         )

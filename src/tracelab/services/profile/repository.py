@@ -1,109 +1,141 @@
 """Profiles and follows in PostgreSQL, each read one round trip; both as bytes in Redis."""
 
-from collections.abc import Sequence
-from typing import Final
+from collections.abc import Mapping, Sequence
+from typing import Any, Final
 
-from sqlalchemy import RowMapping, TextClause, text
+from sqlalchemy import RowMapping, TextClause
 from sqlalchemy.exc import IntegrityError, InterfaceError, OperationalError
 from sqlalchemy.exc import TimeoutError as PoolTimeout
 from sqlalchemy.ext.asyncio import AsyncEngine
 
 from tracelab.clock import iso
 from tracelab.services.kit.cache import Cache, Loaded
-from tracelab.services.profile.domain import Change, Profile, ProfileMissing
+from tracelab.services.kit.outbox import Parcel, packed
+from tracelab.services.profile import statements as sql
+from tracelab.services.profile.domain import (
+    CacheAway,
+    Change,
+    Departed,
+    Departure,
+    Follow,
+    Found,
+    Mark,
+    Media,
+    Profile,
+    ProfileMissing,
+    Shown,
+    show,
+)
 from tracelab.services.profile.schemas import Ids, ProfileOut
 
-# Told twice, it is stored once; the update that changes nothing makes the row come back.
-_CREATE: Final = text(
-    """
-    INSERT INTO profiles (user_id, username, display_name)
-    VALUES (CAST(:user_id AS uuid), :username, :display_name)
-    ON CONFLICT (user_id) DO UPDATE SET user_id = excluded.user_id
-    RETURNING user_id::text, username, display_name, bio, created_at, updated_at
-    """
-)
-_GET: Final = text(
-    """
-    SELECT user_id::text, username, display_name, bio, created_at, updated_at
-    FROM profiles WHERE user_id = CAST(:user_id AS uuid)
-    """
-)
-_UPDATE: Final = text(
-    """
-    UPDATE profiles SET display_name = coalesce(:display_name, display_name), bio = coalesce(:bio, bio),
-        updated_at = now()
-    WHERE user_id = CAST(:user_id AS uuid)
-    RETURNING user_id::text, username, display_name, bio, created_at, updated_at
-    """
-)
-_FOLLOW: Final = text(
-    """
-    INSERT INTO follows (follower_id, followed_id) VALUES (CAST(:follower AS uuid), CAST(:followed AS uuid))
-    ON CONFLICT DO NOTHING
-    """
-)
-_UNFOLLOW: Final = text(
-    "DELETE FROM follows WHERE follower_id = CAST(:follower AS uuid) AND followed_id = CAST(:followed AS uuid)"
-)
-_FOLLOWING: Final = text(
-    "SELECT followed_id::text FROM follows WHERE follower_id = CAST(:user_id AS uuid) ORDER BY followed_id"
-)
-_FOLLOWERS: Final = text(
-    "SELECT follower_id::text FROM follows WHERE followed_id = CAST(:user_id AS uuid) ORDER BY follower_id"
-)
+FOLLOWED: Final = "follow.changed"
+LEFT: Final = {name: f"user.deleted.{name}" for name in ("copies", "auth", "feed", "messaging", "media")}
 _SOURCE_FAILURES: Final = (OperationalError, InterfaceError, PoolTimeout)
+_SPREAD_S: Final = 2.0  # what the request may take to drop copies before the outbox does it again
+_NOBODY: Final = "00000000-0000-0000-0000-000000000000"
+_EVERYBODY: Final = "\U0010ffff"  # sorts after every character that a name can have
+_FORGET_BATCH: Final = 500  # keys in one DEL
 
 
 class SqlProfiles:
     """Implements `Profiles`."""
 
     def __init__(self, engine: AsyncEngine) -> None:
-        # Nothing here spans two statements that must hold together, so no BEGIN and COMMIT are sent.
-        self._engine = engine.execution_options(isolation_level="AUTOCOMMIT")
+        self._engine = engine
+        self._single = engine.execution_options(isolation_level="AUTOCOMMIT")  # one statement: no BEGIN, no COMMIT
 
     async def create(self, user_id: str, username: str, display_name: str) -> Profile:
-        """Store a profile, as often as asked, and return what is stored."""
-        return await self._one(_CREATE, {"user_id": user_id, "username": username, "display_name": display_name})
+        """Store a profile, as often as asked, and return what is stored; raise `Departed`."""
+        rows = await self._rows(sql.CREATE, {"user_id": user_id, "username": username, "display_name": display_name})
+        if not rows:
+            raise Departed("this account was deleted")
+        return _profile(rows[0])
 
     async def get(self, user_id: str) -> Profile:
         """Return a profile; raise `ProfileMissing`."""
-        return await self._one(_GET, {"user_id": user_id})
+        return await self._one(sql.GET, {"user_id": user_id})
 
     async def update(self, user_id: str, change: Change) -> Profile:
         """Change a profile and return it; raise `ProfileMissing`."""
-        return await self._one(_UPDATE, {"user_id": user_id, "display_name": change.display_name, "bio": change.bio})
+        values = {
+            "user_id": user_id,
+            "display_name": change.display_name,
+            "bio": change.bio,
+            "avatar_id": change.avatar_id,
+            "is_avatar_new": change.is_avatar_new,
+        }
+        return await self._one(sql.UPDATE, values)
 
-    async def follow(self, follower_id: str, followed_id: str) -> None:
+    async def follow(self, follow: Follow) -> None:
         """Remember that one follows another; raise `ProfileMissing`."""
-        async with self._engine.connect() as connection:
-            try:
-                await connection.execute(_FOLLOW, {"follower": follower_id, "followed": followed_id})
-            except IntegrityError as error:
-                raise ProfileMissing("there is no such person") from error
+        try:
+            await self._change(sql.FOLLOW, follow)
+        except IntegrityError as error:
+            raise ProfileMissing("there is no such person") from error
 
-    async def unfollow(self, follower_id: str, followed_id: str) -> None:
+    async def unfollow(self, follow: Follow) -> None:
         """Forget that one follows another."""
-        async with self._engine.connect() as connection:
-            await connection.execute(_UNFOLLOW, {"follower": follower_id, "followed": followed_id})
+        await self._change(sql.UNFOLLOW, follow)
 
     async def following(self, user_id: str) -> Sequence[str]:
         """Return the ids of those a person follows, in order of ids."""
-        return await self._ids(_FOLLOWING, user_id)
+        return [row["followed_id"] for row in await self._rows(sql.FOLLOWING, {"user_id": user_id})]
 
     async def followers(self, user_id: str) -> Sequence[str]:
         """Return the ids of a person's followers, in order of ids."""
-        return await self._ids(_FOLLOWERS, user_id)
+        return [row["follower_id"] for row in await self._rows(sql.FOLLOWERS, {"user_id": user_id})]
 
-    async def _one(self, statement: TextClause, values: dict[str, str | None]) -> Profile:
-        async with self._engine.connect() as connection:
-            row = (await connection.execute(statement, values)).mappings().one_or_none()
-        if row is None:
+    async def search(self, query: str, limit: int, after: Mark | None) -> list[Found]:
+        """Return who is called so, or nearly so, the best first, in one statement."""
+        at = after or Mark(tier=0, rank="", distance=-1, user_id=_NOBODY)
+        values = {
+            "query": query,
+            "end": query + _EVERYBODY,
+            "limit": limit,
+            "tier": at.tier,
+            # Only the tier in which the last page ended is continued; those after it begin.
+            "username": at.rank if at.tier == 0 else "",
+            "username_id": at.user_id if at.tier == 0 else _NOBODY,
+            "display_name": at.rank if at.tier == 1 else "",
+            "display_name_id": at.user_id if at.tier == 1 else _NOBODY,
+            "distance": at.distance if at.tier == 2 else -1,
+            "distance_id": at.user_id if at.tier == 2 else _NOBODY,
+        }
+        return [_found(row) for row in await self._rows(sql.SEARCH, values)]
+
+    async def leave(self, user_id: str) -> Departure:
+        """Delete a profile and all its follows, as often as asked, and leave word for everybody concerned."""
+        who = {"user_id": user_id}
+        async with self._engine.begin() as connection:
+            await connection.execute(sql.DEPART, who)
+            following = list((await connection.execute(sql.LEAVE_FOLLOWED, who)).scalars())
+            followers = list((await connection.execute(sql.LEAVE_FOLLOWERS, who)).scalars())
+            await connection.execute(sql.LEAVE, who)
+            payloads: Mapping[str, Mapping[str, Any]] = {
+                **{name: {} for name in LEFT},
+                "copies": {"followers": followers, "following": following},
+                "feed": {"followers": followers},
+            }
+            parcels = [Parcel(topic=LEFT[name], key=user_id, payload=payload) for name, payload in payloads.items()]
+            await connection.execute(sql.ENQUEUE_ALONE, {"outbox": packed(parcels)})
+        return Departure(user_id=user_id, followers=followers, following=following)
+
+    async def _change(self, statement: TextClause, follow: Follow) -> None:
+        payload = {"follower_id": follow.follower_id, "followed_id": follow.followed_id}
+        parcel = Parcel(topic=FOLLOWED, key=follow.key, payload=payload, delay_s=_SPREAD_S)
+        values = {"follower": follow.follower_id, "followed": follow.followed_id, "outbox": packed([parcel])}
+        async with self._single.connect() as connection:
+            await connection.execute(statement, values)
+
+    async def _one(self, statement: TextClause, values: Mapping[str, Any]) -> Profile:
+        rows = await self._rows(statement, values)
+        if not rows:
             raise ProfileMissing("there is no such person")
-        return _profile(row)
+        return _profile(rows[0])
 
-    async def _ids(self, statement: TextClause, user_id: str) -> Sequence[str]:
-        async with self._engine.connect() as connection:
-            return (await connection.execute(statement, {"user_id": user_id})).scalars().all()
+    async def _rows(self, statement: TextClause, values: Mapping[str, Any]) -> Sequence[RowMapping]:
+        async with self._single.connect() as connection:
+            return (await connection.execute(statement, values)).mappings().all()
 
 
 def _profile(row: RowMapping) -> Profile:
@@ -112,25 +144,37 @@ def _profile(row: RowMapping) -> Profile:
         username=row["username"],
         display_name=row["display_name"],
         bio=row["bio"],
-        created_at=iso(round(row["created_at"].timestamp() * 1000) * 1_000_000),
-        updated_at=iso(round(row["updated_at"].timestamp() * 1000) * 1_000_000),
+        avatar_id=row["avatar_id"],
+        created_at=_time(row["created_at"]),
+        updated_at=_time(row["updated_at"]),
     )
+
+
+def _found(row: RowMapping) -> Found:
+    mark = Mark(tier=row["tier"], rank=row["rank"], distance=row["distance"], user_id=row["user_id"])
+    return Found(profile=_profile(row), mark=mark)
+
+
+def _time(at: Any) -> str:
+    return iso(round(at.timestamp() * 1000) * 1_000_000)
 
 
 class CachedPeople:
     """Implements `Copies`, and reads profiles and follows as bytes, over profile-redis."""
 
-    def __init__(self, cache: Cache, profiles: SqlProfiles) -> None:
+    def __init__(self, cache: Cache, profiles: SqlProfiles, media: Media) -> None:
         self._cache = cache
         self._profiles = profiles
+        self._media = media
 
     async def profile(self, user_id: str) -> bytes:
         """Return a profile as it goes over the wire; raise `ProfileMissing`."""
 
         async def load() -> Loaded:
-            return Loaded(body=_wire(await self._profiles.get(user_id)))
+            (shown,) = await show(self._media, [await self._profiles.get(user_id)])
+            return Loaded(body=_wire(shown), degraded=shown.degraded)
 
-        return await self._cache.load(f"profile:{user_id}", load, failures=_SOURCE_FAILURES)
+        return await self._cache.load(_key(user_id), load, failures=_SOURCE_FAILURES)
 
     async def following(self, user_id: str) -> bytes:
         """Return the ids of those a person follows as they go over the wire."""
@@ -148,13 +192,34 @@ class CachedPeople:
 
         return await self._cache.load(_followers(user_id), load, failures=_SOURCE_FAILURES)
 
-    async def keep(self, profile: Profile) -> None:
-        """Keep a profile as it is now."""
-        await self._cache.write(f"profile:{profile.user_id}", _wire(profile))
+    async def keep(self, shown: Shown) -> None:
+        """Keep a profile as it is now; drop it where it is not whole."""
+        key = _key(shown.profile.user_id)
+        if shown.degraded:
+            await self._cache.forget([key])
+        else:
+            await self._cache.write(key, _wire(shown))
 
-    async def forget_follow(self, follower_id: str, followed_id: str) -> None:
-        """Drop both lists that a follow changes."""
-        await self._cache.forget([_following(follower_id), _followers(followed_id)])
+    async def forget_follow(self, follow: Follow) -> None:
+        """Drop both lists that a follow changes; raise `CacheAway`."""
+        await self._forget([_following(follow.follower_id), _followers(follow.followed_id)])
+
+    async def forget_person(self, departure: Departure) -> None:
+        """Drop a profile, and every list that it is or was in; raise `CacheAway`."""
+        user_id = departure.user_id
+        keys = [_key(user_id), _following(user_id), _followers(user_id)]
+        keys += map(_following, departure.followers)
+        keys += map(_followers, departure.following)
+        for start in range(0, len(keys), _FORGET_BATCH):
+            await self._forget(keys[start : start + _FORGET_BATCH])
+
+    async def _forget(self, keys: Sequence[str]) -> None:
+        if not await self._cache.forget(keys):
+            raise CacheAway("the cache does not answer")
+
+
+def _key(user_id: str) -> str:
+    return f"profile:{user_id}"
 
 
 def _following(user_id: str) -> str:
@@ -165,8 +230,8 @@ def _followers(user_id: str) -> str:
     return f"followers:{user_id}"
 
 
-def _wire(profile: Profile) -> bytes:
-    return ProfileOut.of(profile).model_dump_json().encode()
+def _wire(shown: Shown) -> bytes:
+    return ProfileOut.of(shown).model_dump_json().encode()
 
 
 def _ids(user_ids: Sequence[str]) -> bytes:
