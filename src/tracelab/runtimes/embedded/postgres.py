@@ -1,8 +1,9 @@
-"""One PostgreSQL server with one role and its database."""
+"""One PostgreSQL server with one database, its owner, and the two roles that use it."""
 
 import contextlib
 import re
 import signal
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
 
@@ -35,6 +36,15 @@ _OPTIONS = (
 )
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Passwords:
+    """The passwords of a database's three roles."""
+
+    service: str
+    owner: str
+    system: str
+
+
 class Postgres:
     """A recipe for one PostgreSQL server."""
 
@@ -45,7 +55,7 @@ class Postgres:
         self,
         *,
         name: str,
-        password: str,
+        passwords: Passwords,
         superuser_password: str,
         data: Path,
         port: int,
@@ -55,7 +65,7 @@ class Postgres:
         launcher: Launcher,
     ) -> None:
         self._role = role(name)
-        self._password = password
+        self._passwords = passwords
         self._superuser_password = superuser_password
         self._data = data
         self._port = port
@@ -100,17 +110,10 @@ class Postgres:
         return None
 
     async def _provision(self) -> None:
-        """Give the superuser a password of this platform, and the component its role and database.
-
-        The cluster's only database is renamed rather than another one made, which would copy 7 MB. ALTER DATABASE
-        refuses to rename the database that one is connected to; its catalog row does not.
-        """
+        """Give the superuser a password of this platform, and the component its roles and database."""
         secret = self._data / PASSWORD_FILE
-        statements = (
-            f"ALTER ROLE {SUPERUSER} PASSWORD '{self._superuser_password}';\n"
-            f"CREATE ROLE {self._role} LOGIN PASSWORD '{self._password}';\n"
-            f"ALTER DATABASE {DATABASE} OWNER TO {self._role};\n"
-            f"UPDATE pg_database SET datname = '{self._role}' WHERE datname = '{DATABASE}';\n"
+        statements = f"ALTER ROLE {SUPERUSER} PASSWORD '{self._superuser_password}';\n" + ownership(
+            self._role, self._passwords
         )
         await self._launcher.run(
             [str(self._identity.binary.with_name("psql")), "-X", "-q", "-1", "-v", "ON_ERROR_STOP=1", "-f", "-"],
@@ -133,6 +136,35 @@ class Postgres:
         secret.unlink()
 
 
+def ownership(role: str, passwords: Passwords) -> str:
+    """Return the statements that give roles their database: the cluster's only one, renamed.
+
+    Its owner runs migrations and nothing else. The other two may connect and no more, until a migration grants them
+    something; they make nothing of their own, not even a temporary table. Another database would be a copy of 7 MB.
+    ALTER DATABASE refuses to rename the database that one is connected to; its catalog row does not.
+    """
+    users = f"{role}, {system_of(role)}"
+    return (
+        f"CREATE ROLE {role} LOGIN PASSWORD '{passwords.service}';\n"
+        f"CREATE ROLE {owner_of(role)} LOGIN PASSWORD '{passwords.owner}';\n"
+        f"CREATE ROLE {system_of(role)} LOGIN PASSWORD '{passwords.system}';\n"
+        f"ALTER DATABASE {DATABASE} OWNER TO {owner_of(role)};\n"
+        f"REVOKE ALL ON DATABASE {DATABASE} FROM PUBLIC;\n"
+        f"GRANT CONNECT ON DATABASE {DATABASE} TO {users};\n"
+        f"UPDATE pg_database SET datname = '{role}' WHERE datname = '{DATABASE}';\n"
+    )
+
+
 def role(component: str) -> str:
-    """Return the name of a component's role and database: ``feed-db`` -> ``feed_db``."""
+    """Return the name of a component's database and of the role that serves people: ``feed-db`` -> ``feed_db``."""
     return re.sub(r"\W", "_", component)
+
+
+def owner_of(role: str) -> str:
+    """Return the role that has the tables of a database."""
+    return f"{role}_owner"
+
+
+def system_of(role: str) -> str:
+    """Return the role that does in a database what belongs to no user."""
+    return f"{role}_system"
