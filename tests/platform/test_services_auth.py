@@ -23,9 +23,9 @@ from tracelab.experiment.collecting import CollectorClient
 from tracelab.platform.handle import Platform
 from tracelab.platform.social import SOCIAL
 from tracelab.platform.topology import Kind, Route
-from tracelab.runtimes.embedded.postgres import role
 from tracelab.runtimes.embedded.runtime import Embedded
 from tracelab.store.reader import open_spans
+from tracelab.testing.database import Role, url_of
 from tracelab.testing.person import Client, Person, client_of, stranger
 
 pytestmark = pytest.mark.platform
@@ -72,10 +72,7 @@ class Key:
 @pytest.fixture(scope="module")
 def key(platform: Platform) -> Key:
     """The platform's real key, from auth's own database: without it no expired token can be made."""
-    stores = json.loads((platform.folder / "data" / "secrets.json").read_text(encoding="utf-8"))["stores"]
-    port = platform.instances["auth-db#1"]
-    url = f"postgresql://{role('auth-db')}:{stores['auth-db']}@127.0.0.1:{port}/{role('auth-db')}"
-    with psycopg.connect(url) as connection:
+    with psycopg.connect(url_of(platform, "auth-db", Role.OWNER)) as connection:
         row = connection.execute("SELECT kid, private_pem FROM signing_keys ORDER BY created_at DESC").fetchone()
     assert row is not None
     private = serialization.load_pem_private_key(row[1].encode(), password=None)
