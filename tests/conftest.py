@@ -1,5 +1,6 @@
 """What several kinds of tests need: one booted platform for the whole session."""
 
+import os
 from collections.abc import Iterator
 
 import pytest
@@ -8,6 +9,11 @@ from tracelab.platform.handle import Platform
 from tracelab.platform.social import SOCIAL
 from tracelab.runtimes.embedded.runtime import Embedded
 from tracelab.runtimes.port import BootEvent, UpOptions
+
+
+def pytest_configure() -> None:
+    """Let commands choose the embedded runtime, also where an engine answers; tests of containers ask for them."""
+    os.environ.setdefault("TRACELAB_RUNTIME", "embedded")
 
 
 def ignore(_event: BootEvent) -> None:

@@ -34,9 +34,45 @@ def binary(program: str) -> str | None:
     return os.environ.get(f"TRACELAB_{program.upper()}_BIN") or None
 
 
+def engine_environment() -> dict[str, str]:
+    """Return the variables that say which container engine is meant (``DOCKER_HOST`` and what belongs to it)."""
+    names = ("DOCKER_HOST", "DOCKER_TLS_VERIFY", "DOCKER_CERT_PATH", "XDG_RUNTIME_DIR")
+    return {name: os.environ[name] for name in names if os.environ.get(name)}
+
+
+def images() -> str | None:
+    """Return the set of images named by ``TRACELAB_IMAGES``, if any."""
+    return os.environ.get("TRACELAB_IMAGES") or None
+
+
+def image(word: str) -> str | None:
+    """Return the image that replaces one of the lock file's, e.g. ``TRACELAB_IMAGE_POSTGRES`` for ``postgres``."""
+    return os.environ.get(f"TRACELAB_IMAGE_{word.upper().replace('-', '_')}") or None
+
+
+def base_image() -> str | None:
+    """Return what the bundled image is built upon: ``TRACELAB_BASE_IMAGE``, else the Dockerfile's own."""
+    return os.environ.get("TRACELAB_BASE_IMAGE") or None
+
+
 def is_colour_wanted() -> bool:
     """Return False where ``NO_COLOR`` is set (no-color.org)."""
     return not os.environ.get("NO_COLOR")
+
+
+class Given(dict[str, str]):
+    """What a component in a container is given: every ``TRACELAB_`` variable, by the rest of its name in lower case."""
+
+    def __missing__(self, key: str) -> str:
+        """Name the variable that is absent."""
+        raise UsageError(f"TRACELAB_{key.upper()} is not set; a component is started by a runtime", hint="tracelab up")
+
+
+def component(environ: Mapping[str, str] | None = None) -> Given:
+    """Read what a component in a container is given."""
+    env = os.environ if environ is None else environ
+    prefix = "TRACELAB_"
+    return Given({key.removeprefix(prefix).lower(): value for key, value in env.items() if key.startswith(prefix)})
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -17,7 +17,7 @@ from tracelab.errors import InfrastructureError, PlatformDown, TracelabError, Us
 from tracelab.platform import handle
 from tracelab.platform.handle import Platform
 from tracelab.platform.topology import Component, Kind, Topology
-from tracelab.runtimes.embedded import lock
+from tracelab.runtimes import lock
 from tracelab.runtimes.embedded.runtime import Embedded
 from tracelab.runtimes.port import BootEvent, UpOptions
 

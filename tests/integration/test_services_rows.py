@@ -9,7 +9,7 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from importlib import import_module
 from pathlib import Path
-from typing import Any, Final, LiteralString, cast
+from typing import Any, Final
 
 import psycopg
 import pytest
@@ -289,11 +289,11 @@ class Store:
                 return REFUSED
 
 
-def written(statement: str) -> LiteralString:
+def written(statement: str) -> str:
     """Return a statement with the ids that it names; inside a JSON text they are texts of JSON."""
     for name, value in IDS.items():
         statement = statement.replace(f": ${name}}}", f': "{value}"}}').replace(f"${name}", f"'{value}'")
-    return cast("LiteralString", statement)
+    return statement
 
 
 @pytest.fixture(scope="module")
@@ -322,7 +322,7 @@ def opened(platform: Platform, name: str) -> Store:
     return Store(name=name, connections=connections)
 
 
-def cases(table: Mapping[str, Mapping[str, Any]]) -> Any:
+def cases(table: Mapping[str, Mapping[str, Any]]) -> pytest.MarkDecorator:
     """Return what parametrizes a test by the statements of all databases."""
     return pytest.mark.parametrize(
         ("name", "statement", "expected"),
@@ -414,7 +414,7 @@ def is_refused(connection: psycopg.Connection[Any], statement: str) -> bool:
     """Try a statement, of which nothing is left."""
     try:
         with connection.transaction(force_rollback=True):
-            connection.execute(cast("LiteralString", statement))
+            connection.execute(statement)
     except psycopg.errors.InsufficientPrivilege:
         return True
     return False

@@ -14,7 +14,7 @@ from tracelab.platform import handle
 from tracelab.platform.handle import Platform
 from tracelab.platform.social import SOCIAL, social
 from tracelab.platform.topology import Kind
-from tracelab.runtimes.embedded import lock
+from tracelab.runtimes import lock
 from tracelab.runtimes.embedded.runtime import Embedded
 from tracelab.runtimes.port import BootEvent, UpOptions
 

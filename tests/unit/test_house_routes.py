@@ -1,6 +1,7 @@
 """The topology's routes are the services' own: the gateway is configured from the former."""
 
 import importlib
+import json
 from typing import Any
 
 import pytest
@@ -17,8 +18,8 @@ URLS = {
 }
 
 
-def routes(component: Component) -> set[tuple[str, str]]:
-    """Return what the service itself serves."""
+def openapi(component: Component) -> Any:
+    """Return what a service says of itself."""
     environment = {
         "TRACELAB_SERVICE": component.name,
         "TRACELAB_INSTANCE": f"{component.name}#1",
@@ -28,7 +29,12 @@ def routes(component: Component) -> set[tuple[str, str]]:
     }
     module, _, factory = str(component.app).partition(":")
     served: Any = getattr(importlib.import_module(module), factory)(service(environment))
-    return {(method.upper(), path) for path, methods in served.app.openapi()["paths"].items() for method in methods}
+    return served.app.openapi()
+
+
+def routes(component: Component) -> set[tuple[str, str]]:
+    """Return what the service itself serves."""
+    return {(method.upper(), path) for path, methods in openapi(component)["paths"].items() for method in methods}
 
 
 @pytest.mark.parametrize("component", SOCIAL.of_kind(Kind.SERVICE, Kind.IDENTITY_PROVIDER), ids=lambda c: c.name)
@@ -36,3 +42,20 @@ def test_declared_routes_are_the_services_own(component: Component) -> None:
     """Nothing is declared that is not served, and nothing served that is not declared; health is not in an OpenAPI."""
     declared = {(route.method, route.template) for route in component.routes if "/health/" not in route.template}
     assert routes(component) == declared
+
+
+@pytest.mark.parametrize("component", SOCIAL.of_kind(Kind.SERVICE), ids=lambda c: c.name)
+def test_every_error_is_documented_as_a_problem(component: Component) -> None:
+    """Also the 422 of a parameter, which FastAPI documents by itself in a form of its own."""
+    document = openapi(component)
+    errors = [
+        (path, method, status, kind)
+        for path, methods in document["paths"].items()
+        for method, operation in methods.items()
+        for status, response in operation["responses"].items()
+        for kind in response.get("content", {})
+        if int(status) >= 400
+    ]
+    assert errors
+    assert {kind for *_, kind in errors} == {"application/problem+json"}
+    assert "ValidationError" not in json.dumps(document)

@@ -11,10 +11,11 @@ import pytest
 from tracelab.errors import InfrastructureError
 from tracelab.platform.social import SOCIAL, social
 from tracelab.platform.topology import Kind, Protocol
-from tracelab.runtimes.embedded import job, lock, plan, program, wiring
+from tracelab.runtimes import lock, program, wiring
+from tracelab.runtimes.embedded import job, plan
 from tracelab.runtimes.embedded.logs import last_lines, rotate_by_copy, rotate_by_rename
-from tracelab.runtimes.embedded.ports import Ports
 from tracelab.runtimes.port import UpOptions
+from tracelab.runtimes.ports import Ports
 
 
 def test_a_reserved_port_refuses_is_nobody_elses_and_can_be_listened_on_again() -> None:
@@ -138,7 +139,11 @@ def test_every_edge_of_a_service_has_one_url_per_instance() -> None:
     ports = plan.reserve(topology, {})
     try:
         wires = wiring.Wiring(
-            topology=topology, ports=ports, secrets=wiring.make_secrets(topology), name="default", telemetry="sdk"
+            topology=topology,
+            addresses=plan.addresses(topology, ports),
+            secrets=wiring.make_secrets(topology),
+            name="default",
+            telemetry="sdk",
         )
         feed = topology.component("feed")
         environment = wires.service_environment(feed, "feed#1")

@@ -42,6 +42,13 @@ def up(
     port: Annotated[
         list[str] | None, typer.Option("--port", help="Fix a component's port.", metavar="COMPONENT=PORT")
     ] = None,
+    use: Annotated[
+        list[str] | None,
+        typer.Option("--use", help="A store that somebody else runs, by its URL.", metavar="COMPONENT=URL"),
+    ] = None,
+    images: Annotated[
+        str | None, typer.Option(help="Containers: 'bundled' (one image, ours) or 'upstream'.", metavar="SET")
+    ] = None,
     telemetry: Annotated[str, typer.Option(help="'sdk', or 'off' to see what observing costs.")] = "sdk",
     timeout: Annotated[str, typer.Option(help="How long everything may take to become ready.")] = "60s",
     name: Name = None,
@@ -55,6 +62,7 @@ def up(
     from tracelab.cli.render import Renderer, show_status
     from tracelab.errors import UsageError
     from tracelab.experiment import boot
+    from tracelab.platform import used
     from tracelab.platform.social import SOCIAL
     from tracelab.quantity import duration_s
     from tracelab.runtimes.port import UpOptions
@@ -68,8 +76,10 @@ def up(
         ports=_ports(port or []),
         telemetry=telemetry,
         timeout_s=duration_s(timeout),
+        images=images,
+        use=used.read(SOCIAL, use or []),
     )
-    chosen, why = boot.choose_runtime(runtime)
+    chosen, why = boot.choose_runtime(runtime, name=options.name, images=images)
     with Renderer(speech) as renderer:
         renderer.say(f"runtime: {chosen} ({why})")
         platform = boot.up(SOCIAL, options, runtime_name=chosen, on_event=renderer.on_event)
@@ -152,15 +162,13 @@ def down(
     from tracelab import settings
     from tracelab.cli.render import Renderer
     from tracelab.experiment import boot
-    from tracelab.platform import handle
 
     speech = voice(json=json, quiet=quiet, no_color=no_color)
     home = settings.home()
     stopped = []
     with Renderer(speech) as renderer:
-        for each in handle.names(home) if every or purge else [platform_name(name)]:
-            platform = handle.load(home, each)
-            boot.down(platform, renderer.on_event, keep_data=keep_data and not purge)
+        for each in boot.names(home) if every or purge else [platform_name(name)]:
+            boot.down_by_name(each, renderer.on_event, keep_data=keep_data and not purge)
             stopped.append(each)
     if purge:
         boot.purge(home)

@@ -35,8 +35,8 @@ def _method(take: Callable[[bytes], Awaitable[bytes]]) -> Any:
     return grpc.unary_unary_rpc_method_handler(export)
 
 
-async def start(intake: Intake, port: int) -> grpc.aio.Server:
-    """Start serving on a loopback port.
+async def start(intake: Intake, port: int, *, host: str = "127.0.0.1") -> grpc.aio.Server:
+    """Start serving on a port.
 
     Raises:
         InfrastructureError: the port is taken.
@@ -70,10 +70,10 @@ async def start(intake: Intake, port: int) -> grpc.aio.Server:
             (grpc.method_handlers_generic_handler(f"{_SERVICE}.{package}.v1.{name}", handlers),)
         )
     try:
-        server.add_insecure_port(f"127.0.0.1:{port}")
+        server.add_insecure_port(f"{host}:{port}")
     except RuntimeError as cause:
         raise InfrastructureError(
-            f"OTLP/gRPC cannot listen on 127.0.0.1:{port}: {cause}", hint="tracelab down && tracelab up"
+            f"OTLP/gRPC cannot listen on {host}:{port}: {cause}", hint="tracelab down && tracelab up"
         ) from None
     await server.start()
     return server

@@ -58,7 +58,7 @@ class Collector:
     def __init__(self, options: Mapping[str, Any]) -> None:
         folder = Path(options["folder"])
         folder.mkdir(parents=True, exist_ok=True)
-        self._life = _life_of_parent()
+        self._life = str(options.get("life") or _life_of_parent())
         self.book = Book()
         self.metrics = MetricTable()
         self.writer = Writer(
@@ -144,7 +144,9 @@ class Collector:
             if options.get("grpc_port"):
                 from tracelab.collector import rpc
 
-                grpc_server = await rpc.start(self.intake, int(options["grpc_port"]))
+                grpc_server = await rpc.start(
+                    self.intake, int(options["grpc_port"]), host=str(options.get("host") or "127.0.0.1")
+                )
                 stack.push_async_callback(grpc_server.stop, 1.0)
             await stack.enter_async_context(_running(self._tick()))
             await server.serve(sockets=[sockets["http"]])
@@ -186,7 +188,8 @@ def main(options: dict[str, Any], sockets: dict[str, socket.socket]) -> None:
     """Run a collector until SIGTERM.
 
     `options`: ``folder`` (the platform's; idle traffic lands below ``traffic``, the state in
-    ``collector.json``), ``access_log``, ``gateway_instance``, ``boot``, ``environment``, ``grpc_port``;
+    ``collector.json``), ``access_log``, ``gateway_instance``, ``boot``, ``environment``, ``grpc_port`` at ``host``;
+    ``life`` tells one life of the platform from the next (default: which process is our parent);
     ``onward``, the OTLP/HTTP URL of who else is to have the gateway's spans (nobody else can send them);
     ``queue_bytes`` and ``write_bytes_per_s`` bound what may wait and how fast it is written.
     `sockets`: ``http`` (listening), ``statsd`` (bound, UDP).

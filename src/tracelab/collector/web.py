@@ -1,4 +1,4 @@
-"""The collector's HTTP side: OTLP/HTTP, the flush barrier, heartbeats, the account, Prometheus text."""
+"""The collector's HTTP side: OTLP/HTTP, the flush barrier, heartbeats, the account, its files, Prometheus text."""
 
 import asyncio
 import gzip
@@ -8,6 +8,7 @@ from collections.abc import Awaitable, Callable, MutableMapping
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any
+from urllib.parse import parse_qsl
 
 from opentelemetry.proto.collector.logs.v1.logs_service_pb2 import ExportLogsServiceResponse
 from opentelemetry.proto.collector.metrics.v1.metrics_service_pb2 import ExportMetricsServiceResponse
@@ -16,6 +17,7 @@ from opentelemetry.proto.collector.trace.v1.trace_service_pb2 import ExportTrace
 from tracelab.collector import exposition
 from tracelab.collector.barrier import Barrier
 from tracelab.collector.book import Book
+from tracelab.collector.files import Files
 from tracelab.collector.intake import Intake
 from tracelab.collector.metrics import Family, Labels, MetricTable, Series, labels_of
 from tracelab.collector.writer import Overloaded, Writer
@@ -66,6 +68,7 @@ class Web:
         self._writer = writer
         self._metrics = metrics
         self._barrier = barrier
+        self._files = Files(writer.folder)
         self._switching = asyncio.Lock()
         self._routes: dict[tuple[str, str], Callable[[Scope, Receive], Awaitable[Reply]]] = {
             ("GET", "/health"): self._health,
@@ -77,6 +80,8 @@ class Web:
             ("POST", "/tracelab/v1/run"): self._run,
             ("POST", "/tracelab/v1/flush"): self._flush,
             ("GET", "/tracelab/v1/account"): self._account,
+            ("GET", "/tracelab/v1/files"): self._sizes,
+            ("GET", "/tracelab/v1/file"): self._file,
         }
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
@@ -177,9 +182,12 @@ class Web:
         return Reply({"flush_epoch": self._barrier.epoch})
 
     async def _run(self, scope: Scope, receive: Receive) -> Reply:
-        folder = _document((await _body(scope, receive))[0]).get("folder")
+        asked = _document((await _body(scope, receive))[0])
+        folder = asked.get("folder")
         if folder is not None and not (isinstance(folder, str) and Path(folder).is_absolute()):
             raise UsageError(f"folder: expected an absolute path or null, got {folder!r}")
+        if asked.get("run") is not None:  # of somebody whose folders we cannot write: ours, which is read from there
+            folder = await asyncio.to_thread(self._files.run, str(asked["run"]))
         async with self._switching:
             # What was sent before belongs to what was recorded before; then both sides count anew.
             complete = await self._barrier.flush(_SWITCH_S)
@@ -192,6 +200,19 @@ class Web:
         complete = await self._barrier.flush(min(max(timeout_s, 0.0), 60.0))
         await self._intake.snapshot()
         return Reply({"complete": complete, "instances": [asdict(row) for row in self._book.account()]})
+
+    async def _sizes(self, scope: Scope, _receive: Receive) -> Reply:
+        folder = _query(scope).get("folder", "traffic")
+        return Reply({"files": await asyncio.to_thread(self._files.sizes, folder)})
+
+    async def _file(self, scope: Scope, _receive: Receive) -> Reply:
+        query = _query(scope)
+        try:
+            offset = int(query.get("offset", "0"))
+        except ValueError:
+            raise UsageError(f"offset: expected a number of bytes, got {query['offset']!r}") from None
+        content = await asyncio.to_thread(self._files.read, query.get("path", ""), offset)
+        return Reply(content, kind="application/octet-stream")
 
     async def _account(self, _scope: Scope, _receive: Receive) -> Reply:
         return Reply({"complete": False, "instances": [asdict(row) for row in self._book.account()]})
@@ -240,6 +261,10 @@ def _unpack(body: bytes, encoding: bytes) -> bytes:
     if not unpacker.eof:
         raise Refused(400, "the compressed body is cut off")
     return unpacked
+
+
+def _query(scope: Scope) -> dict[str, str]:
+    return dict(parse_qsl(scope.get("query_string", b"").decode("latin-1")))
 
 
 def _document(body: bytes) -> dict[str, Any]:

@@ -84,11 +84,9 @@ class Device:
         self._memory: dict[str, str] = {}
         self._due_ns = 0
         address = addresses.address_of(seed, person.index)
-        is_own = addresses.can_bind()
-        source = (address, 0) if is_own else None
-        self._headers = {"User-Agent": "tracelab-mobile", "Accept": "application/json"}
-        if not is_own:
-            self._headers["X-Forwarded-For"] = address
+        source = (address, 0) if addresses.can_bind() else None
+        # Said always: where the gateway stands behind a container engine's proxy, every phone has the proxy's address.
+        self._headers = {"User-Agent": "tracelab-mobile", "Accept": "application/json", "X-Forwarded-For": address}
         parts = urlsplit(self._gateway)
         self._pool = urllib3.HTTPConnectionPool(
             parts.hostname or "127.0.0.1", parts.port or 80, maxsize=1, block=False, source_address=source

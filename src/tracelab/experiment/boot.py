@@ -9,20 +9,29 @@ import urllib.error
 import urllib.parse
 import urllib.request
 import uuid
+from contextlib import suppress
 from pathlib import Path
-from typing import Final
+from typing import TYPE_CHECKING, Final
 
 from tracelab import settings
 from tracelab.conventions import PEER_SERVICE
-from tracelab.errors import InfrastructureError, UnknownName
+from tracelab.errors import InfrastructureError, PlatformDown, UnknownName, UsageError
 from tracelab.experiment.collecting import CollectorClient
+from tracelab.experiment.mirror import idle_traffic
 from tracelab.platform import handle
 from tracelab.platform.handle import Platform
 from tracelab.platform.topology import Topology
+from tracelab.runtimes.containers import glance, image
 from tracelab.runtimes.port import BootEvent, OnEvent, Runtime, UpOptions
 from tracelab.store.reader import open_spans
 
-_RUNTIMES = {"embedded": "tracelab.runtimes.embedded.runtime:Embedded"}
+if TYPE_CHECKING:
+    from tracelab.runtimes.containers.runtime import Containers
+
+_RUNTIMES = {
+    "embedded": "tracelab.runtimes.embedded.runtime:Embedded",
+    "containers": "tracelab.runtimes.containers.runtime:Containers",
+}
 
 _TOLD_S: Final = 10.0  # until everybody has heard that somebody left, by the platform's contract
 _ASK_AGAIN_S: Final = 0.1
@@ -41,13 +50,33 @@ def runtime(name: str) -> Runtime:
     return made
 
 
-def choose_runtime(asked: str | None) -> tuple[str, str]:
-    """Return the runtime's name and why it was chosen: asked, the environment, or the default."""
+def choose_runtime(asked: str | None, *, name: str | None = None, images: str | None = None) -> tuple[str, str]:
+    """Return the runtime's name and why it was chosen.
+
+    Asked for (naming a set of images asks for containers), else ``TRACELAB_RUNTIME``, else that of the platform `name`
+    that is up, else containers where an engine answers and has the image already, else embedded.
+    """
     if asked:
         return asked, "asked for"
+    if images:
+        return "containers", f"--images {images}"
     if settings.runtime():
         return str(settings.runtime()), "TRACELAB_RUNTIME"
-    return "embedded", "the default"
+    if name is not None:
+        with suppress(PlatformDown):
+            return handle.load(settings.home(), name).runtime, f"that of {name!r}, which is up"
+    return _default_runtime()
+
+
+def _default_runtime() -> tuple[str, str]:
+    if glance.address() is None:
+        return "embedded", "the default where there is no container engine"
+    ours = image.reference(image.TRACELAB)
+    if not glance.is_answering():
+        return "embedded", f"the container engine at {glance.address()} does not answer"
+    if not image.is_there():
+        return "embedded", f"the container engine has no current image {ours}; --runtime containers builds it"
+    return "containers", f"a container engine answers, and has the image {ours}"
 
 
 def attach(name: str) -> tuple[Platform, Runtime]:
@@ -61,8 +90,19 @@ def attach(name: str) -> tuple[Platform, Runtime]:
 
 
 def up(topology: Topology, options: UpOptions, *, runtime_name: str, on_event: OnEvent) -> Platform:
-    """Boot a platform and prove it by a smoke test; on failure nothing is left running."""
+    """Boot a platform and prove it by a smoke test; on failure nothing is left running.
+
+    Raises:
+        UsageError: a platform of this name is up in another runtime.
+    """
     chosen = runtime(runtime_name)
+    with suppress(PlatformDown):
+        running = handle.load(options.home, options.name).runtime
+        if running != runtime_name:
+            raise UsageError(
+                f"platform {options.name!r} is up already, in runtime {running}",
+                hint=f"tracelab down --name {options.name}; or another one: tracelab --name two up",
+            )
     began = time.monotonic()
     platform = chosen.up(topology, options, on_event)
     if options.telemetry == "off":
@@ -89,6 +129,38 @@ def down(platform: Platform, on_event: OnEvent, *, keep_data: bool = False) -> N
     runtime(platform.runtime).down(platform, on_event, keep_data=keep_data)
 
 
+def down_by_name(name: str, on_event: OnEvent, *, keep_data: bool = False) -> None:
+    """Take a platform down, or remove what a killed `up` left of it in a container engine.
+
+    Raises:
+        PlatformDown: there is nothing of it.
+    """
+    home = settings.home()
+    try:
+        platform = handle.load(home, name)
+    except PlatformDown:
+        if name not in _left_in_engine(home):
+            raise
+        _containers().sweep(home, name, on_event)
+    else:
+        down(platform, on_event, keep_data=keep_data)
+
+
+def names(home: Path) -> list[str]:
+    """Return the names of all platforms that are up, or of which a container engine has anything left."""
+    return sorted({*handle.names(home), *_left_in_engine(home)})
+
+
+def _left_in_engine(home: Path) -> list[str]:
+    return _containers().leftovers(home) if glance.is_answering() else []
+
+
+def _containers() -> "Containers":
+    from tracelab.runtimes.containers.runtime import Containers
+
+    return Containers()
+
+
 def smoke_test(platform: Platform, topology: Topology) -> list[str]:
     """Use every edge once, and return those (but to telemetry) that produced no span.
 
@@ -100,7 +172,7 @@ def smoke_test(platform: Platform, topology: Topology) -> list[str]:
     deadline = time.monotonic() + _TOLD_S
     while True:
         CollectorClient(platform.collector).flush()
-        seen = _edges_seen(platform.folder / "traffic" / "spans")
+        seen = _edges_seen(idle_traffic(platform) / "spans")
         silent = [str(e) for e in topology.edges if not e.is_telemetry and (e.source, e.target) not in seen]
         if not silent or time.monotonic() > deadline:
             return silent

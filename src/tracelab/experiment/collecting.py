@@ -2,10 +2,11 @@
 
 import contextlib
 import json
-import urllib.error
 import urllib.request
+from http.client import HTTPException
 from pathlib import Path
 from typing import Any
+from urllib.parse import urlencode
 
 from tracelab.errors import InfrastructureError
 
@@ -19,6 +20,19 @@ class CollectorClient:
     def record_to(self, folder: Path | None) -> None:
         """Let everything from now on land in a Run's folder; None returns to the platform's idle store."""
         self._post("run", {"folder": None if folder is None else str(folder)}, timeout_s=5)
+
+    def record(self, run_id: str) -> None:
+        """Let everything from now on land in the collector's own folder for a Run (`files`, `read`)."""
+        self._post("run", {"run": run_id}, timeout_s=5)
+
+    def files(self, folder: str) -> dict[str, int]:
+        """Return the sizes of the files below one of the collector's folders: ``traffic``, ``runs/ID``."""
+        sizes = json.loads(self._get("files", {"folder": folder}))["files"]
+        return {str(path): int(size) for path, size in sizes.items()}
+
+    def read(self, path: str, offset: int) -> bytes:
+        """Return some bytes of one of the collector's files, from an offset on; none at its end."""
+        return self._get("file", {"path": path, "offset": str(offset)})
 
     def flush(self, timeout_s: float = 6.0) -> dict[str, Any]:
         """Flush every exporter and wait until received equals exported; the reply says by how much it is not."""
@@ -34,14 +48,29 @@ class CollectorClient:
             out.sendto(f"{metric}:{value:g}|g|#{labels}".encode(), (host, int(port)))
 
     def _post(self, what: str, body: dict[str, Any], *, timeout_s: float) -> dict[str, Any]:
-        url = f"{self._base}/tracelab/v1/{what}"
         request = urllib.request.Request(  # noqa: S310 -- the platform's own loopback URL
-            url, data=json.dumps(body).encode(), headers={"Content-Type": "application/json"}, method="POST"
+            self._url(what), json.dumps(body).encode(), {"Content-Type": "application/json"}, method="POST"
         )
+        answer = self._ask(what, request, timeout_s)
+        try:
+            return dict(json.loads(answer or b"{}"))
+        except ValueError as cause:
+            raise InfrastructureError(
+                f"{self._base} answered {what} with {answer[:80]!r}: expected a collector there", hint="tracelab status"
+            ) from cause
+
+    def _get(self, what: str, query: dict[str, str]) -> bytes:
+        url = f"{self._url(what)}?{urlencode(query)}"
+        return self._ask(what, urllib.request.Request(url), 10.0)  # noqa: S310
+
+    def _url(self, what: str) -> str:
+        return f"{self._base}/tracelab/v1/{what}"
+
+    def _ask(self, what: str, request: urllib.request.Request, timeout_s: float) -> bytes:
         try:
             with urllib.request.urlopen(request, timeout=timeout_s) as reply:  # noqa: S310
-                return dict(json.loads(reply.read() or b"{}"))
-        except (OSError, urllib.error.URLError, json.JSONDecodeError) as cause:
+                return bytes(reply.read())
+        except (OSError, HTTPException) as cause:
             raise InfrastructureError(
                 f"the collector at {self._base} did not answer {what}: {cause}", hint="tracelab logs collector"
             ) from cause

@@ -122,6 +122,12 @@ def build(platform: Platform, runtime: Runtime, kind: str, target: str, *, ttl_s
     if needed not in runtime.capabilities:
         raise UsageError(f"runtime {runtime.name} cannot {kind}", hint="tracelab up --runtime embedded")
     instances = topology_of(platform).targets(target)
+    foreign = sorted({i.partition("#")[0] for i in instances if i not in platform.instances})
+    if foreign:
+        raise UsageError(
+            f"{', '.join(foreign)}: somebody else runs it (--use), and only what we started is harmed",
+            hint="tracelab status shows what can be harmed",
+        )
     return Kill(
         harm=_RuntimeHarm(runtime, platform),
         target=target,

@@ -6,6 +6,7 @@ from pathlib import Path
 
 from tracelab import settings
 from tracelab.errors import UnknownName, UsageError
+from tracelab.experiment.mirror import idle_traffic
 from tracelab.platform import handle
 from tracelab.platform.handle import runs_folder
 from tracelab.store.reader import open_spans
@@ -51,9 +52,7 @@ def source(run_word: str, platform_name: str) -> Source:
             return _of_run(found.id, found.spans, found.info.phases)
     if run_word == "live":
         platform = handle.load(home, platform_name)
-        return Source(
-            title=f"platform {platform.name}, outside of any Run", folder=platform.folder / "traffic" / "spans"
-        )
+        return Source(title=f"platform {platform.name}, outside of any Run", folder=idle_traffic(platform) / "spans")
     found = find(runs_folder(home), run_word)
     return _of_run(found.id, found.spans, found.info.phases)
 

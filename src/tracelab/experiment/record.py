@@ -3,7 +3,7 @@
 import fcntl
 import os
 from collections.abc import Iterator
-from contextlib import contextmanager, suppress
+from contextlib import contextmanager, nullcontext, suppress
 from dataclasses import dataclass, field
 from typing import IO, Any
 
@@ -11,6 +11,7 @@ from tracelab import settings
 from tracelab.errors import InfrastructureError, UsageError
 from tracelab.experiment.collecting import CollectorClient
 from tracelab.experiment.host import HostWatch
+from tracelab.experiment.mirror import Mirror, mirrored
 from tracelab.platform.handle import Platform, runs_folder
 from tracelab.store.run import Run
 
@@ -51,24 +52,36 @@ def recording(platform: Platform, **fields: Any) -> Iterator[Recording]:
         )
         lock.write(run.id)
         lock.flush()
-        collector.record_to(run.folder)
+        mirror = _point(collector, platform, run)
         with HostWatch() as watch:
             try:
-                yield Recording(run=run, platform=platform, collector=collector)
+                with mirrored(mirror) if mirror is not None else nullcontext():
+                    yield Recording(run=run, platform=platform, collector=collector)
             except BaseException:
-                _close(run, collector, watch, "aborted")
+                _close(run, collector, mirror, watch, "aborted")
                 raise
-            _close(run, collector, watch, "finished")
+            _close(run, collector, mirror, watch, "finished")
     finally:
         lock.close()
 
 
-def _close(run: Run, collector: CollectorClient, watch: HostWatch, state: str) -> None:
+def _point(collector: CollectorClient, platform: Platform, run: Run) -> Mirror | None:
+    """Point the collector at the Run's folder; where it cannot write it, at one of its own, of which we keep a copy."""
+    if not platform.is_remote:
+        collector.record_to(run.folder)
+        return None
+    collector.record(run.id)
+    return Mirror(collector, f"runs/{run.id}", run.folder)
+
+
+def _close(run: Run, collector: CollectorClient, mirror: Mirror | None, watch: HostWatch, state: str) -> None:
     run.end_phase()
     try:
         with suppress(InfrastructureError):
             # A collector that is down leaves no account: judging says so, instead of hiding the Run.
             run.write_json("account.json", collector.flush())
+            if mirror is not None:
+                mirror.copy()
             collector.record_to(None)
         run.write_json("host.json", watch.document())
     finally:

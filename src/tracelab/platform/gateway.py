@@ -21,6 +21,7 @@ PROBLEM_JSON = "application/problem+json"
 # them on while nobody answers that. A whole file only: a range of one goes to the service.
 _COPIED = "/media/{media_id}/{variant}"
 _SAFE = ("GET", "HEAD", "OPTIONS")
+_LOOPBACK = "127.0.0.1"
 _SPARE_MS = 50  # the gateway gives up this long before its caller would, so that the caller gets an answer
 
 
@@ -105,12 +106,16 @@ def render(
     folder: Path,
     access_log: Path,
     run_as_root: bool,
+    address: str = _LOOPBACK,
+    trusted: Sequence[str] = (),
     limits: Limits = LIMITS,
 ) -> str:
     """Return ``nginx.conf`` for a topology.
 
     `upstreams` maps each service to the addresses of its instances (``127.0.0.1:20001``), taken
-    from the gateway's edges; `folder` exists, and holds the pid file and all temporary files.
+    from the gateway's edges; `folder` exists, and holds the pid file and all temporary files. It listens at
+    `address`:`listen`. Beside loopback, who comes from one of the `trusted` addresses is believed where it says that a
+    request comes from (a container engine's proxy, through which all phones come).
 
     Raises:
         UsageError: a service has no address, or two services serve one template.
@@ -131,11 +136,11 @@ def render(
         "error_log stderr warn;",
         "events { worker_connections 3072; }",
         "http {",
-        *(f"    {line}" for line in _http(folder, access_log, limits)),
+        *(f"    {line}" for line in _http(folder, access_log, trusted, limits)),
         *(f"    {line}" for line in _maps(services, templates, counted, limits)),
         *(f"    {line}" for line in _upstreams(services, upstreams)),
         "    server {",
-        *(f"        {line}" for line in _server(listen, limits)),
+        *(f"        {line}" for line in _server(f"{address}:{listen}", limits)),
         *(f"        {line}" for line in _locations(services, templates, counted, limits)),
         "    }",
         "}",
@@ -173,7 +178,7 @@ def _path(path: Path) -> str:
     return f'"{text}"'
 
 
-def _http(folder: Path, access_log: Path, limits: Limits) -> Iterator[str]:
+def _http(folder: Path, access_log: Path, trusted: Sequence[str], limits: Limits) -> Iterator[str]:
     for kind in ("client_body", "proxy", "fastcgi", "uwsgi", "scgi"):
         yield f"{kind}_temp_path {_path(folder / kind)};"
     fields = ",".join(f'"{key}":"{variable}"' for key, variable in _LOG_FIELDS.items())
@@ -190,8 +195,8 @@ def _http(folder: Path, access_log: Path, limits: Limits) -> Iterator[str]:
         f"client_max_body_size {limits.body_bytes};",
         "map_hash_bucket_size 256;",
         "map_hash_max_size 4096;",
-        # Simulated phones share this machine: their own address is believed from loopback only.
-        "set_real_ip_from 127.0.0.0/8;",
+        # Simulated phones share this machine: their own address is believed from here only.
+        *(f"set_real_ip_from {network};" for network in ("127.0.0.0/8", *trusted)),
         "real_ip_header X-Forwarded-For;",
         f"limit_req_zone $binary_remote_addr zone=addresses:10m rate={limits.requests_per_s}r/s;",
         _by_address(limits),
@@ -312,8 +317,8 @@ def _problem(status: int, detail: str) -> str:
     return f"return {status} '{body}';"
 
 
-def _server(listen: int, limits: Limits) -> Iterator[str]:
-    yield f"listen 127.0.0.1:{listen};"
+def _server(listen: str, limits: Limits) -> Iterator[str]:
+    yield f"listen {listen};"
     yield from _headers()
     yield from (
         "proxy_http_version 1.1;",

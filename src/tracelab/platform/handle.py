@@ -12,7 +12,11 @@ from tracelab.errors import PlatformDown, UsageError
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ComponentState:
-    """One component, or one process of the runtime itself, as ``status --json`` shows it."""
+    """One component, or one process of the runtime itself, as ``status --json`` shows it.
+
+    `pss_bytes` is what its processes take of the memory, shared pages by share; where only the engine can tell,
+    `memory_bytes` is what its control group holds but for file cache that can be dropped.
+    """
 
     name: str
     kind: str
@@ -21,6 +25,7 @@ class ComponentState:
     port: int | None = None
     restarts: int = 0
     pss_bytes: int | None = None
+    memory_bytes: int | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -29,7 +34,8 @@ class Platform:
 
     `urls` has ``gateway``, ``idp``, ``otlp_http``, ``otlp_grpc``, ``metrics``; a URL that does not exist yet is
     absent. `collector` is the base URL of the collector's own API. `control` is the supervisor's
-    loopback address; `control_token` and `service_token` are secrets and never shown.
+    loopback address; `control_token` and `service_token` are secrets and never shown. `is_remote` claims that the
+    collector cannot write our folders: what it records is copied from it over HTTP.
     """
 
     name: str
@@ -49,6 +55,7 @@ class Platform:
     control: str = ""
     control_token: str = ""
     service_token: str = ""
+    is_remote: bool = False
 
     def as_json(self) -> dict[str, Any]:
         """Return the public document of ``status --json``."""

@@ -35,13 +35,19 @@ OnEvent = Callable[[BootEvent], None]
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class UpOptions:
-    """How a platform is started. `ports` fixes the ports of some components (``{"gateway": 8080}``)."""
+    """How a platform is started.
+
+    `ports` fixes the ports of some components (``{"gateway": 8080}``), `use` names by URL the stores that somebody else
+    runs (``{"auth-db": "postgresql://..."}``), `images` the set of images, where the runtime has any.
+    """
 
     home: Path
     name: str = "default"
     ports: dict[str, int] = field(default_factory=dict)
     telemetry: str = "sdk"  # sdk or off
     timeout_s: float = 60.0
+    use: dict[str, str] = field(default_factory=dict)
+    images: str | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -22,7 +22,7 @@ class StatusTable:
         """Yield what is up, its URLs and a line per component."""
         signs, status = glyphs(options), self.status
         components: Sequence[Mapping[str, Any]] = status.get("components", ())
-        known = [c["pss_bytes"] for c in components if c.get("pss_bytes") is not None]
+        known = [memory for c in components if (memory := _memory(c)) is not None]
         head = Text.assemble((str(status["platform"]), "bold"), " is ")
         head.append(str(status["state"]), style=f"bold {_STATE.get(str(status['state']), '')}".strip())
         facts = [f"runtime {status['runtime']}", f"up in {float(status.get('boot_s', 0)):.1f} s"]
@@ -50,9 +50,15 @@ class StatusTable:
             line.append(f"{component.get('port') or signs.dot:>7}")
             restarts = int(component.get("restarts", 0))
             line.append(f"{restarts or signs.dot:>10}", style="yellow" if restarts else "dim")
-            line.append(f"{size(component.get('pss_bytes')):>10}  ")
+            line.append(f"{size(_memory(component)):>10}  ")
             pids = " ".join(str(p) for p in component.get("pids", ()))
             yield line.append(crop(pids or signs.dot, room, signs.more), style="dim")
+
+
+def _memory(component: Mapping[str, Any]) -> int | None:
+    """Return what a component takes of the memory, by its processes or, in an engine, by its control group."""
+    found = component.get("pss_bytes")
+    return found if found is not None else component.get("memory_bytes")
 
 
 class RunSummary:

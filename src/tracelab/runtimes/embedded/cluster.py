@@ -17,23 +17,10 @@ from pathlib import Path
 from tracelab.runtimes.embedded.identity import Identity
 from tracelab.runtimes.embedded.process import Launcher
 from tracelab.runtimes.embedded.table import IS_LINUX
+from tracelab.runtimes.postgresql import DATABASE, DROPPED, INITDB, SINGLE
 
-SUPERUSER = "postgres"
-DATABASE = "postgres"
 PASSWORD_FILE = "tracelab.superuser"
 _LAYOUT = 2  # what a template is like; count up when that changes
-_INITDB = (
-    f"--username={SUPERUSER}",
-    "--auth=scram-sha-256",
-    "--encoding=UTF8",
-    "--locale=C",
-    "--no-sync",
-    "--no-instructions",
-    "--wal-segsize=1",
-)
-# Two of three databases are there to copy new ones from, which nobody does here: without them a data folder is a third.
-_DROPPED = "UPDATE pg_database SET datistemplate = false;\nDROP DATABASE template0;\nDROP DATABASE template1;\n"
-_SINGLE = ("-c", "fsync=off", "-c", "log_checkpoints=off", "-c", "exit_on_error=on")
 
 
 class Clusters:
@@ -98,18 +85,18 @@ class Clusters:
                 out.write(secrets.token_hex(16))
             _make_owned(making, password, self._identity.owner)
             await self._launcher.run(
-                [str(self._identity.binary.with_name("initdb")), "-D", str(making), *_INITDB, f"--pwfile={password}"],
+                [str(self._identity.binary.with_name("initdb")), "-D", str(making), *INITDB, f"--pwfile={password}"],
                 log=self._log,
                 cwd=self._folder,
                 env=self.environment,
                 before_exec=self._identity.enter,
             )
             await self._launcher.run(
-                [str(self._identity.binary), "--single", "-D", str(making), *_SINGLE, DATABASE],
+                [str(self._identity.binary), "--single", "-D", str(making), *SINGLE, DATABASE],
                 log=self._log,
                 cwd=self._folder,
                 env=self.environment,
-                text=_DROPPED,
+                text=DROPPED,
                 before_exec=self._identity.enter,
             )
             password.rename(making / PASSWORD_FILE)

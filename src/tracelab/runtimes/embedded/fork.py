@@ -6,10 +6,10 @@ from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any, Final
 
-from tracelab.runtimes.embedded import probe
+from tracelab.runtimes import probe
 from tracelab.runtimes.embedded.nursery import Nursery
-from tracelab.runtimes.embedded.ports import Ports
 from tracelab.runtimes.embedded.process import Process
+from tracelab.runtimes.ports import Ports
 
 # How many bytes of datagrams may wait for the collector; the kernel's default drops StatsD under load.
 _DATAGRAM_BUFFER_BYTES = 1 << 20

@@ -8,9 +8,9 @@ from typing import Final
 
 from tracelab.platform import gateway
 from tracelab.platform.topology import Topology
-from tracelab.runtimes.embedded import probe
-from tracelab.runtimes.embedded.ports import Ports
+from tracelab.runtimes import probe
 from tracelab.runtimes.embedded.process import Launcher, Process
+from tracelab.runtimes.ports import Ports
 
 
 class Nginx:

@@ -8,23 +8,23 @@ from typing import Any
 
 from tracelab.errors import InfrastructureError, UnknownName
 from tracelab.platform.topology import Component, Kind, Topology
-from tracelab.runtimes.embedded import identity, program
+from tracelab.runtimes import program
+from tracelab.runtimes.embedded import identity
 from tracelab.runtimes.embedded.cluster import Clusters
 from tracelab.runtimes.embedded.fork import Fork
 from tracelab.runtimes.embedded.member import Member
 from tracelab.runtimes.embedded.nginx import Nginx
 from tracelab.runtimes.embedded.nursery import Nursery
-from tracelab.runtimes.embedded.ports import Ports
 from tracelab.runtimes.embedded.postgres import Postgres
 from tracelab.runtimes.embedded.process import Launcher
 from tracelab.runtimes.embedded.recipe import Recipe
 from tracelab.runtimes.embedded.valkey import Valkey
-from tracelab.runtimes.embedded.wiring import Wiring
+from tracelab.runtimes.ports import Ports
+from tracelab.runtimes.wiring import HOST, STATSD, Wiring
 
 _SERVICE_ENTRY = "tracelab.services.kit.process:main"
 _COLLECTOR_ENTRY = "tracelab.collector.server:main"
 _STORE_ENTRY = "tracelab.runtimes.embedded.objectstore:main"
-STATSD = "collector/statsd"
 OTLP_GRPC = "collector/grpc"
 
 
@@ -50,6 +50,14 @@ def reserve(topology: Topology, fixed: Mapping[str, int]) -> Ports:
     return ports
 
 
+def addresses(topology: Topology, ports: Ports) -> dict[str, str]:
+    """Return where each instance listens, and where StatsD datagrams go: all on loopback."""
+    names = [i for c in topology.components for i in c.instance_ids]
+    if topology.of_kind(Kind.COLLECTOR):
+        names.append(STATSD)
+    return {name: f"{HOST}:{ports[name]}" for name in names}
+
+
 @dataclass(kw_only=True)
 class Site:
     """Where a platform's things stand."""
@@ -73,8 +81,9 @@ class Site:
 class Planner:
     """Makes the member of each instance. Binaries are looked for only where a component needs them."""
 
-    def __init__(self, *, wiring: Wiring, site: Site, launcher: Launcher, nursery: Nursery) -> None:
+    def __init__(self, *, wiring: Wiring, ports: Ports, site: Site, launcher: Launcher, nursery: Nursery) -> None:
         self._wiring = wiring
+        self._ports = ports
         self._site = site
         self._launcher = launcher
         self._nursery = nursery
@@ -94,18 +103,19 @@ class Planner:
             Kind.SERVICE: self._service,
             Kind.IDENTITY_PROVIDER: self._service,
         }
-        if self._wiring.topology.of_kind(Kind.DATABASE):
+        if any(c.name not in self._wiring.used for c in self._wiring.topology.of_kind(Kind.DATABASE)):
             makers[Kind.DATABASE] = self._database_maker()
         return [
             Member(
                 instance=instance,
                 name=component.name,
                 kind=component.kind.value,
-                port=self._wiring.ports[instance],
+                port=self._ports[instance],
                 log=self._site.log(component.name),
                 recipe=makers[component.kind](component, instance),
             )
             for component in self._wiring.topology.components
+            if component.name not in self._wiring.used
             for instance in component.instance_ids
         ]
 
@@ -135,7 +145,7 @@ class Planner:
                 passwords=self._wiring.secrets.passwords(component.name),
                 superuser_password=self._wiring.secrets.superuser,
                 data=folder / instance.replace("#", "-"),
-                port=self._wiring.ports[instance],
+                port=self._ports[instance],
                 log=self._site.log(component.name),
                 identity=chosen,
                 clusters=clusters,
@@ -148,7 +158,7 @@ class Planner:
         return Valkey(
             binary=program.find(program.VALKEY),
             folder=self._site.data / "valkey" / instance.replace("#", "-"),
-            port=self._wiring.ports[instance],
+            port=self._ports[instance],
             password=self._wiring.secrets.stores[component.name],
             log=self._site.log(component.name),
             launcher=self._launcher,
@@ -163,7 +173,7 @@ class Planner:
             folder=self._site.folder / "nginx",
             access_log=self._site.access_log,
             log=self._site.log(component.name),
-            ports=self._wiring.ports,
+            ports=self._ports,
             launcher=self._launcher,
         )
 
@@ -177,7 +187,7 @@ class Planner:
                 "environment": self._wiring.name,
                 "boot": randomness.token_hex(4),
                 "gateway_instance": gateways[0].instance_ids[0] if gateways else "",
-                "grpc_port": self._wiring.ports[OTLP_GRPC],
+                "grpc_port": self._ports[OTLP_GRPC],
             }
 
         return self._fork(component, instance, _COLLECTOR_ENTRY, options, health="/health", datagrams=STATSD)
@@ -225,6 +235,6 @@ class Planner:
             health=health,
             datagrams=datagrams,
             log=self._site.log(component.name),
-            ports=self._wiring.ports,
+            ports=self._ports,
             nursery=self._nursery,
         )

@@ -1,48 +1,16 @@
 """One PostgreSQL server with one database, its owner, and the two roles that use it."""
 
 import contextlib
-import re
 import signal
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
 
-from tracelab.runtimes.embedded.cluster import DATABASE, PASSWORD_FILE, SUPERUSER, Clusters
+from tracelab.runtimes import postgresql
+from tracelab.runtimes.embedded.cluster import PASSWORD_FILE, Clusters
 from tracelab.runtimes.embedded.identity import Identity
 from tracelab.runtimes.embedded.process import Launcher, Process
-
-# Durability costs boot time and protects nothing here: a platform's data lives as long as the platform. A process
-# that crashes loses nothing even so, as what it wrote is in the kernel: each commit writes (synchronous_commit stays
-# on, or the last half second would be in the killed server's memory alone), and does not wait for the disk.
-_OPTIONS = (
-    "listen_addresses=127.0.0.1",
-    "unix_socket_directories=",
-    "fsync=off",
-    "full_page_writes=off",
-    "wal_level=minimal",
-    "max_wal_senders=0",
-    "max_wal_size=64MB",
-    "shared_buffers=16MB",
-    "dynamic_shared_memory_type=mmap",  # in the data folder, so that none can be left behind in /dev/shm
-    "jit=off",
-    "max_connections=60",
-    "autovacuum_max_workers=1",
-    "max_worker_processes=2",
-    "max_parallel_workers=0",
-    "max_parallel_workers_per_gather=0",
-    "log_min_messages=warning",
-    "log_min_error_statement=panic",  # statements carry passwords and people's words
-    "log_line_prefix=%m [%p] ",
-)
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Passwords:
-    """The passwords of a database's three roles."""
-
-    service: str
-    owner: str
-    system: str
+from tracelab.runtimes.postgresql import DATABASE, SUPERUSER, Passwords
+from tracelab.runtimes.wiring import role
 
 
 class Postgres:
@@ -79,7 +47,6 @@ class Postgres:
         if not (self._data / "PG_VERSION").exists():
             await self._clusters.take(self._data)
         major = int((self._data / "PG_VERSION").read_text().strip())
-        options = [*_OPTIONS, *(["io_method=sync"] if major >= 18 else [])]
         return self._launcher.start(
             [
                 str(self._identity.binary),
@@ -87,7 +54,7 @@ class Postgres:
                 str(self._data),
                 "-p",
                 str(self._port),
-                *(word for option in options for word in ("-c", option)),
+                *postgresql.options(major=major, listen="127.0.0.1"),
             ],
             log=self._log,
             cwd=self._data,
@@ -112,7 +79,7 @@ class Postgres:
     async def _provision(self) -> None:
         """Give the superuser a password of this platform, and the component its roles and database."""
         secret = self._data / PASSWORD_FILE
-        statements = f"ALTER ROLE {SUPERUSER} PASSWORD '{self._superuser_password}';\n" + ownership(
+        statements = f"ALTER ROLE {SUPERUSER} PASSWORD '{self._superuser_password}';\n" + postgresql.ownership(
             self._role, self._passwords
         )
         await self._launcher.run(
@@ -134,37 +101,3 @@ class Postgres:
             timeout_s=30.0,
         )
         secret.unlink()
-
-
-def ownership(role: str, passwords: Passwords) -> str:
-    """Return the statements that give roles their database: the cluster's only one, renamed.
-
-    Its owner runs migrations and nothing else. The other two may connect and no more, until a migration grants them
-    something; they make nothing of their own, not even a temporary table. Another database would be a copy of 7 MB.
-    ALTER DATABASE refuses to rename the database that one is connected to; its catalog row does not.
-    """
-    users = f"{role}, {system_of(role)}"
-    return (
-        f"CREATE ROLE {role} LOGIN PASSWORD '{passwords.service}';\n"
-        f"CREATE ROLE {owner_of(role)} LOGIN PASSWORD '{passwords.owner}';\n"
-        f"CREATE ROLE {system_of(role)} LOGIN PASSWORD '{passwords.system}';\n"
-        f"ALTER DATABASE {DATABASE} OWNER TO {owner_of(role)};\n"
-        f"REVOKE ALL ON DATABASE {DATABASE} FROM PUBLIC;\n"
-        f"GRANT CONNECT ON DATABASE {DATABASE} TO {users};\n"
-        f"UPDATE pg_database SET datname = '{role}' WHERE datname = '{DATABASE}';\n"
-    )
-
-
-def role(component: str) -> str:
-    """Return the name of a component's database and of the role that serves people: ``feed-db`` -> ``feed_db``."""
-    return re.sub(r"\W", "_", component)
-
-
-def owner_of(role: str) -> str:
-    """Return the role that has the tables of a database."""
-    return f"{role}_owner"
-
-
-def system_of(role: str) -> str:
-    """Return the role that does in a database what belongs to no user."""
-    return f"{role}_system"

@@ -19,7 +19,7 @@ from tracelab.errors import InfrastructureError, PlatformDown, UnknownName, Usag
 from tracelab.platform import handle
 from tracelab.platform.handle import ComponentState, Platform
 from tracelab.platform.topology import Topology
-from tracelab.runtimes.embedded import lock
+from tracelab.runtimes import lock
 from tracelab.runtimes.embedded.door import Door
 from tracelab.runtimes.embedded.job import Job
 from tracelab.runtimes.embedded.logs import follow as follow_log
@@ -46,6 +46,10 @@ class Embedded:
             UsageError: the platform is up already, or another command is booting it.
             InfrastructureError: a component, a port, a binary or the disk refused.
         """
+        if options.images is not None:
+            raise UsageError(
+                f"--images {options.images}: the embedded runtime has none", hint="tracelab up --runtime containers"
+            )
         began = time.monotonic()
         folder = handle.platform_folder(options.home, options.name)
         held = -1

@@ -23,7 +23,8 @@ from tracelab.clock import now_ns
 from tracelab.errors import InfrastructureError, TracelabError
 from tracelab.platform.handle import ComponentState, Platform, platform_folder
 from tracelab.platform.topology import Kind
-from tracelab.runtimes.embedded import census, lock, plan, wiring
+from tracelab.runtimes import lock, wiring
+from tracelab.runtimes.embedded import census, plan
 from tracelab.runtimes.embedded import job as jobs
 from tracelab.runtimes.embedded.control import Control
 from tracelab.runtimes.embedded.holds import Holds
@@ -113,14 +114,19 @@ class Supervisor:
         self._nursery.start()  # its imports are the longest step
         self._tell({"event": "state", "component": "zygote", "state": "starting"})
         topology, options = self._job.topology, self._job.options
-        ports = plan.reserve(topology, options.ports)
+        self._ports = plan.reserve(topology, options.ports)
         self._site.data.mkdir(exist_ok=True)
         secrets_ = wiring.load_secrets(self._site.data / "secrets.json", topology)
         self._wiring = wiring.Wiring(
-            topology=topology, ports=ports, secrets=secrets_, name=self._name, telemetry=options.telemetry
+            topology=topology,
+            addresses=plan.addresses(topology, self._ports),
+            secrets=secrets_,
+            name=self._name,
+            telemetry=options.telemetry,
+            used=options.use,
         )
         self._planner = plan.Planner(
-            wiring=self._wiring, site=self._site, launcher=self._launcher, nursery=self._nursery
+            wiring=self._wiring, ports=self._ports, site=self._site, launcher=self._launcher, nursery=self._nursery
         )
         self._members = self._planner.members()
         for member in self._members:
@@ -189,7 +195,7 @@ class Supervisor:
         collector = wires.collector
         if collector:
             urls["otlp_http"] = collector
-            urls["otlp_grpc"] = f"http://{wires.address(plan.OTLP_GRPC)}"
+            urls["otlp_grpc"] = f"http://{wiring.HOST}:{self._ports[plan.OTLP_GRPC]}"
             urls["metrics"] = f"{collector}/metrics"
         return Platform(
             name=self._name,
@@ -347,8 +353,8 @@ class Supervisor:
                 yield {"component": member.instance, "state": "stopped"}
         await self._nursery.stop()
         await self._launcher.end_all(timeout_s=_GRACE_S)
-        if hasattr(self, "_wiring"):
-            self._wiring.ports.close()
+        if hasattr(self, "_ports"):
+            self._ports.close()
         os.close(self._launcher.life)
         if self._watchdog is not None:
             await self._watchdog.gone(_GRACE_S)

@@ -5,24 +5,8 @@ import signal
 from pathlib import Path
 from typing import Final
 
-from tracelab.runtimes.embedded import probe
+from tracelab.runtimes import probe, valkey
 from tracelab.runtimes.embedded.process import Launcher, Process
-
-_CONFIGURATION = """\
-bind 127.0.0.1
-protected-mode yes
-port {port}
-requirepass {password}
-dir {folder}
-daemonize no
-save ""
-appendonly no
-maxmemory 64mb
-maxmemory-policy allkeys-lru
-tcp-backlog 511
-loglevel notice
-logfile ""
-"""
 
 
 class Valkey:
@@ -43,7 +27,7 @@ class Valkey:
         """Write the configuration and start the server."""
         self._folder.mkdir(parents=True, exist_ok=True)
         configuration = self._folder / "valkey.conf"
-        text = _CONFIGURATION.format(port=self._port, password=self._password, folder=f'"{self._folder}"')
+        text = valkey.configuration(listen="127.0.0.1", port=self._port, password=self._password, folder=self._folder)
         descriptor = os.open(configuration, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600)
         with os.fdopen(descriptor, "w", encoding="utf-8") as out:
             out.write(text)

@@ -66,7 +66,7 @@ def create_app(settings: ServiceSettings) -> ASGIApp:
     """Return the application of one instance."""
     database = Database(
         settings.edges["auth-db"][0],
-        settings.roles["auth-db"],
+        settings.roles.get("auth-db"),
         target="auth-db",
         migrations=Path(__file__).with_name("migrations"),
         pool=SMALL_POOL,

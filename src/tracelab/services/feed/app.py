@@ -30,7 +30,7 @@ def create_app(settings: ServiceSettings) -> ASGIApp:
 
     database = Database(
         settings.edges["feed-db"][0],
-        settings.roles["feed-db"],
+        settings.roles.get("feed-db"),
         target="feed-db",
         migrations=Path(__file__).with_name("migrations"),
     )

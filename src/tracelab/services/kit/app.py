@@ -83,6 +83,7 @@ def build(parts: Parts) -> tuple[FastAPI, ASGIApp]:
         app.include_router(router, responses=problem.problems(429))  # by address at the gateway, or as too many changes
     app.include_router(_health(readiness))
     problem.install(app, parts.translations)
+    problem.document_refusals(app)
     return app, ServerSpans(app, service=parts.settings.service)
 
 

@@ -33,13 +33,14 @@ class Database:
     """The engines of one edge. They connect when they are first used, and again after the server was away.
 
     `engine` is for what somebody asked for, `system` for what belongs to nobody: two roles, neither of which owns
-    a table (`tracelab.services.kit.rowsecurity`). Migrations are run by a third, which does.
+    a table (`tracelab.services.kit.rowsecurity`). Migrations are run by a third, which does. A database that somebody
+    else runs may have one role for all, that of its URL; then it is the service alone that keeps people apart.
     """
 
     def __init__(
         self,
         url: str,
-        roles: Roles,
+        roles: Roles | None,
         *,
         target: str,
         migrations: Path,
@@ -47,11 +48,11 @@ class Database:
         system_pool: int = SMALL_POOL,
     ) -> None:
         self._url = make_url(url).set(drivername="postgresql+psycopg")
-        self._owner = _as(self._url, roles.owner)
-        self._roles = {PERSON: self._url.username, SYSTEM: roles.system.name}
+        self._owner, system = (_as(self._url, roles.owner), _as(self._url, roles.system)) if roles else (self._url,) * 2
+        self._roles = {PERSON: self._url.username, SYSTEM: system.username}
         self._migrations = migrations
         self.engine = _engine(self._url, target=target, pool=pool, cursor=PersonalCursor)
-        self.system = _engine(_as(self._url, roles.system), target=target, pool=system_pool, cursor=psycopg.AsyncCursor)
+        self.system = _engine(system, target=target, pool=system_pool, cursor=psycopg.AsyncCursor)
 
     async def prepare(self) -> None:
         """Bring the schema to its newest revision; instances that start together take turns."""

@@ -36,7 +36,7 @@ def create_app(settings: ServiceSettings) -> ASGIApp:
     """Return the application of one instance."""
     database = Database(
         settings.edges["messages-db"][0],
-        settings.roles["messages-db"],
+        settings.roles.get("messages-db"),
         target="messages-db",
         migrations=Path(__file__).with_name("migrations"),
     )

@@ -29,7 +29,7 @@ def create_app(settings: ServiceSettings) -> ASGIApp:
 
     database = Database(
         settings.edges["user-db"][0],
-        settings.roles["user-db"],
+        settings.roles.get("user-db"),
         target="user-db",
         migrations=Path(__file__).with_name("migrations"),
     )

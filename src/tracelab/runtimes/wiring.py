@@ -2,18 +2,20 @@
 
 import json
 import os
+import re
 import secrets
-from dataclasses import asdict, dataclass
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass, field
 from pathlib import Path
 
 import tracelab
 from tracelab import settings
 from tracelab.platform.topology import Component, Kind, Protocol, Topology
-from tracelab.runtimes.embedded.ports import Ports
-from tracelab.runtimes.embedded.postgres import Passwords, owner_of, role, system_of
+from tracelab.runtimes.postgresql import Passwords, owner_of, system_of
 
 HOST = "127.0.0.1"
 BUCKET = "media"
+STATSD = "collector/statsd"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -65,20 +67,29 @@ def load_secrets(path: Path, topology: Topology) -> Secrets:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Wiring:
-    """The addresses of one platform. The key of the StatsD port is ``collector/statsd``."""
+    """Who is where on one platform.
+
+    `addresses` maps each instance to the ``host:port`` at which the others reach it, and `STATSD` to where datagrams
+    go. `published` does so for browsers and devices on this machine, where theirs is another address. `used` maps a
+    component that somebody else runs to its URL, which takes the place of ours.
+    """
 
     topology: Topology
-    ports: Ports
+    addresses: Mapping[str, str]
     secrets: Secrets
     name: str
     telemetry: str
+    used: Mapping[str, str] = field(default_factory=dict)
+    published: Mapping[str, str] = field(default_factory=dict)
 
     def address(self, instance: str) -> str:
         """Return an instance's ``host:port``."""
-        return f"{HOST}:{self.ports[instance]}"
+        return self.addresses[instance]
 
     def urls(self, target: Component, protocol: Protocol) -> tuple[str, ...]:
         """Return one URL per instance of an edge's target."""
+        if target.name in self.used:
+            return (self.used[target.name],)
         return tuple(self._url(target.name, self.address(i), protocol) for i in target.instance_ids)
 
     def _url(self, name: str, address: str, protocol: Protocol) -> str:
@@ -108,18 +119,22 @@ class Wiring:
     def idp(self) -> str:
         """Return the identity provider's URL for browsers; empty where the topology has none."""
         found = self.topology.of_kind(Kind.IDENTITY_PROVIDER)
-        return f"http://{self.address(found[0].instance_ids[0])}" if found else ""
+        return f"http://{self._published(found[0].instance_ids[0])}" if found else ""
+
+    def _published(self, instance: str) -> str:
+        return self.published.get(instance) or self.address(instance)
 
     @property
     def origins(self) -> tuple[str, ...]:
         """Return the origins under which browsers may reach the gateway."""
-        ports = [self.ports[c.instance_ids[0]] for c in self.topology.of_kind(Kind.GATEWAY)]
+        gateways = self.topology.of_kind(Kind.GATEWAY)
+        ports = [self._published(c.instance_ids[0]).rpartition(":")[2] for c in gateways]
         return tuple(f"http://{host}:{port}" for port in ports for host in (HOST, "localhost"))
 
     @property
     def statsd(self) -> str | None:
         """Return where StatsD datagrams go, where the topology has a collector."""
-        return f"{HOST}:{self.ports['collector/statsd']}" if self.collector else None
+        return self.address(STATSD) if self.collector else None
 
     def service_environment(self, component: Component, instance: str) -> dict[str, str]:
         """Return what a service reads with `tracelab.settings.service`; each call names a new boot."""
@@ -147,10 +162,10 @@ class Wiring:
         }
 
     def _roles(self, component: Component) -> dict[str, str]:
-        """Return the other roles of the databases that a component uses."""
+        """Return the other roles of the databases that a component uses, but for those that somebody else runs."""
         found = {}
         for edge in self.topology.edges_from(component.name):
-            if edge.protocol is Protocol.POSTGRESQL:
+            if edge.protocol is Protocol.POSTGRESQL and edge.target not in self.used:
                 name, passwords = role(edge.target), self.secrets.passwords(edge.target)
                 found[settings.roles_variable(edge.target)] = settings.roles_value(
                     settings.Roles(
@@ -170,3 +185,8 @@ class Wiring:
             "TRACELAB_ORIGINS": ",".join(self.origins),
             "TRACELAB_OAUTH_SECRET": self.secrets.oauth,
         }
+
+
+def role(component: str) -> str:
+    """Return the name of a component's database and of the role that serves people: ``feed-db`` -> ``feed_db``."""
+    return re.sub(r"\W", "_", component)

@@ -10,7 +10,7 @@ import errno
 import random
 import socket
 import sys
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from pathlib import Path
 
 from tracelab.errors import InfrastructureError
@@ -21,10 +21,14 @@ _BACKLOG = 1024
 
 
 class Ports:
-    """The ports of one platform, by instance id (or another word, e.g. ``collector#1/grpc``)."""
+    """The ports of one platform, by instance id (or another word, e.g. ``collector#1/grpc``).
 
-    def __init__(self, fixed: Mapping[str, int] | None = None) -> None:
+    `taken` are ports that are free at this moment and yet somebody's: a killed container's.
+    """
+
+    def __init__(self, fixed: Mapping[str, int] | None = None, *, taken: Collection[int] = ()) -> None:
         self._fixed = dict(fixed or {})
+        self._taken = taken
         self._reserved: dict[str, socket.socket] = {}
         self._numbers: dict[str, int] = {}
 
@@ -36,7 +40,7 @@ class Ports:
         """
         if name in self._fixed:
             return self._keep(name, _bind_fixed(name, self._fixed[name]))
-        for number in _candidates():
+        for number in _candidates(self._taken):
             try:
                 return self._keep(name, _bind(number))
             except OSError as cause:
@@ -88,7 +92,7 @@ class Ports:
             InfrastructureError: no port is free.
         """
         known = self._numbers.get(name)
-        for number in [known] if known else _candidates():
+        for number in [known] if known else _candidates(self._taken):
             receiver = socket.socket(socket.AF_INET, socket.SOCK_DGRAM)
             try:
                 receiver.bind((_HOST, number))
@@ -140,7 +144,7 @@ def _bind_fixed(name: str, number: int) -> socket.socket:
     return holder
 
 
-def _candidates() -> list[int]:
+def _candidates(taken: Collection[int]) -> list[int]:
     """Return port numbers in a random order: below the range of outgoing connections, else above it, else any."""
     low, high = 32768, 60999
     if _RANGE_FILE.exists():
@@ -149,4 +153,4 @@ def _candidates() -> list[int]:
     if len(numbers) < 200:
         numbers = list(range(20000, 65536))
     random.shuffle(numbers)
-    return numbers[:500]
+    return [number for number in numbers[:500] if number not in taken]

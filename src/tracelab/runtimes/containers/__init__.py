@@ -1,0 +1,1 @@
+"""The platform in containers: one per instance, on a network of their own, started by testcontainers."""

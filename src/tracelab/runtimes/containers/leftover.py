@@ -1,0 +1,94 @@
+"""Find and remove everything of a platform by its labels: with a state file or without."""
+
+import contextlib
+from collections.abc import Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+from typing import Any
+
+import docker
+from docker.errors import APIError, NotFound
+
+from tracelab.platform.topology import Kind
+from tracelab.runtimes.containers import engine, label
+
+_GRACE_S = 8
+_AT_ONCE = 8
+_TRIES = 3
+# Who is asked to end first: what others do not need.
+_FRONT = (Kind.GATEWAY.value, Kind.SERVICE.value)
+
+
+def names(client: docker.DockerClient, home: Path) -> list[str]:
+    """Return the names of all platforms of a home of which anything is left."""
+    found: list[dict[str, str]] = [c["Labels"] for c in containers(client, home)]
+    found += [network.attrs.get("Labels") or {} for network in client.networks.list(filters=label.filters(home))]
+    found += [volume.attrs.get("Labels") or {} for volume in client.volumes.list(filters=label.filters(home))]
+    return sorted({labels[label.PLATFORM] for labels in found})
+
+
+def containers(client: docker.DockerClient, home: Path, name: str | None = None) -> list[dict[str, Any]]:
+    """Return what the engine lists of a platform's containers, running or not."""
+    listed: list[dict[str, Any]] = client.api.containers(all=True, filters=label.filters(home, name))
+    return listed
+
+
+def described(home: Path) -> list[str]:
+    """Return everything that the engine has of a home's platforms, in words."""
+    with engine.connected() as client:
+        wanted = label.filters(home)
+        return [
+            *(f"container {c['Names'][0]}" for c in containers(client, home)),
+            *(f"network {n.name}" for n in client.networks.list(filters=wanted)),
+            *(f"volume {v.name}" for v in client.volumes.list(filters=wanted)),
+        ]
+
+
+def ports(client: docker.DockerClient) -> set[int]:
+    """Return the ports that any platform's containers publish; those of one that is killed will be theirs again."""
+    listed = client.api.containers(all=True, filters={"label": [label.PORTS]})
+    return {int(word) for container in listed for word in container["Labels"][label.PORTS].split(",") if word}
+
+
+def remove(client: docker.DockerClient, home: Path, name: str, *, keep_data: bool = False) -> Iterator[str]:
+    """Stop and remove a platform's containers, network and volumes; yield each instance that is gone. Idempotent.
+
+    With `keep_data` the volumes of databases and objects stay.
+    """
+    found = containers(client, home, name)
+    front = [c for c in found if c["Labels"].get(label.KIND) in _FRONT]
+    with ThreadPoolExecutor(_AT_ONCE) as pool:
+        for group in (front, [c for c in found if c not in front]):
+            yield from pool.map(lambda container: _end(client, container), group)
+    for network in client.networks.list(filters=label.filters(home, name)):
+        _surely(network.remove)
+    for volume in client.volumes.list(filters=label.filters(home, name)):
+        if not (keep_data and label.DATA in (volume.attrs.get("Labels") or {})):
+            _surely(volume.remove)
+
+
+def _end(client: docker.DockerClient, container: dict[str, Any]) -> str:
+    identity = container["Id"]
+    with contextlib.suppress(NotFound):
+        if container["State"] in ("running", "restarting", "paused"):
+            if container["State"] == "paused":
+                client.api.unpause(identity)
+            client.api.stop(identity, timeout=_GRACE_S)
+    _surely(lambda: client.api.remove_container(identity, force=True, v=True))
+    return str(container["Labels"].get(label.INSTANCE, identity[:12]))
+
+
+def _surely(remove: Any, tries: Sequence[int] = range(_TRIES)) -> None:
+    """Remove; what is gone already is fine, what is busy for a moment is tried again."""
+    for number in tries:
+        try:
+            remove()
+        except NotFound:
+            return
+        except APIError as cause:
+            if "already in progress" in str(cause.explanation):
+                return
+            if number == tries[-1]:
+                raise
+        else:
+            return
