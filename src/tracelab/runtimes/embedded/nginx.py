@@ -57,6 +57,7 @@ class Nginx:
     async def start(self) -> Process:
         """Render the configuration and start NGINX on a listening socket of ours."""
         self._folder.mkdir(parents=True, exist_ok=True)
+        (self._folder / gateway.SCRIPT_NAME).write_text(gateway.SCRIPT, encoding="utf-8")
         configuration = self._folder / "nginx.conf"
         configuration.write_text(
             gateway.render(

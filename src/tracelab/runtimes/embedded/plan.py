@@ -151,7 +151,7 @@ class Planner:
         def make(component: Component, instance: str) -> Recipe:
             return Postgres(
                 name=component.name,
-                password=self._wiring.secrets.stores[component.name],
+                passwords=self._wiring.secrets.passwords(component.name),
                 superuser_password=self._wiring.secrets.superuser,
                 monitor_password=self._wiring.secrets.monitor,
                 data=folder / instance.replace("#", "-"),
@@ -228,6 +228,8 @@ class Planner:
                 **self._wiring.service_environment(component, instance),
                 "TRACELAB_SCRATCH": str(self._site.folder / "scratch" / instance.replace("#", "-")),
             },
+            asks_to_end=signal.SIGINT,
+            is_listening=False,
         )
 
     def _fork(
@@ -240,6 +242,7 @@ class Planner:
         health: str,
         env: Callable[[], Mapping[str, str]] = dict,
         asks_to_end: signal.Signals = signal.SIGTERM,
+        is_listening: bool = True,
         keeps: Path | None = None,
         datagrams: str | None = None,
     ) -> Recipe:
@@ -250,6 +253,7 @@ class Planner:
             env=env,
             health=health,
             asks_to_end=asks_to_end,
+            is_listening=is_listening,
             keeps=keeps,
             datagrams=datagrams,
             log=self._site.log(component.name),
