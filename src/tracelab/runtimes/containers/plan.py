@@ -80,6 +80,7 @@ class Planner:
     images: str
     life: str
     used: Mapping[str, str]
+    otlp_to: str | None = None
 
     def wiring(self) -> Wiring:
         """Return who is where on the platform's own network."""
@@ -244,6 +245,7 @@ class Planner:
             Question(protocol="http", port=self.ports[instance], word="/health"),
             {
                 **({"TRACELAB_ONWARD": onward} if onward else {}),
+                **({"TRACELAB_OTLP_TO": self.otlp_to} if self.otlp_to else {}),
                 "TRACELAB_ACCESS_LOG": _ACCESS_LOG,
                 "TRACELAB_ENVIRONMENT": self.name,
                 "TRACELAB_LIFE": self.life,
