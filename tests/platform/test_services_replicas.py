@@ -100,20 +100,20 @@ class Crowd:
 
 
 async def test_a_rolling_restart_under_load_has_no_error(twins: Platform, client: Client) -> None:
-    """Every instance of every service is another process afterwards, and not one request failed."""
+    """Every instance of auth and feed is another process afterwards, and not one request failed."""
     runtime = Embedded()
     people = [await client.register() for _ in range(5)]
     before = {c.name: set(c.pids) for c in runtime.status(twins).components}
     seen: list[tuple[str, str]] = []
     async with Crowd(twins, people) as crowd:
-        for name in ("auth", "profile", "feed"):
+        for name in ("auth", "feed"):
             await asyncio.to_thread(
                 runtime.restart, twins, (f"{name}#1", f"{name}#2"), lambda e: seen.append((e.component, e.state))
             )
     after = {c.name: set(c.pids) for c in runtime.status(twins).components}
     assert crowd.asked > 100
     assert crowd.failures == []
-    for name in ("auth", "profile", "feed"):
+    for name in ("auth", "feed"):
         assert not before[name] & after[name]
     assert seen[:6] == [
         (instance, state) for instance in ("auth#1", "auth#2") for state in ("stopping", "starting", "healthy")
