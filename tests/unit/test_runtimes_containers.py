@@ -73,7 +73,7 @@ def test_the_bundled_set_needs_one_image() -> None:
     assert {spec.image for spec in specs(image.BUNDLED).values()} == {image.reference(image.TRACELAB)}
     assert plan.words(SOCIAL, image.BUNDLED, {}) == (image.TRACELAB,)
     kinds = {spec.command[0] for spec in specs(image.BUNDLED).values()}
-    assert kinds == {"database", "cache", "object-store", "gateway", "collector", "service"}
+    assert kinds == {"database", "cache", "object-store", "gateway", "collector", "service", "identity-provider"}
 
 
 def test_the_upstream_set_is_the_lock_file(monkeypatch: pytest.MonkeyPatch) -> None:
