@@ -24,6 +24,7 @@ peers:
 # Writes anew what is rendered from code and committed.
 render:
     python -m tracelab.platform.stack.render dashboards
+    python -m tracelab.testing.openapi
 
 # The tests that need a container engine alone; `.ci/engine just containers` starts one where root and apt are.
 containers *ARGS:

@@ -16,6 +16,7 @@ from tracelab.errors import InfrastructureError, UsageError
 from tracelab.platform.topology import Component, Kind, Route, Topology
 
 HEALTH = "/health"
+OPENAPI = "/api/openapi.json"
 PROBLEM_JSON = "application/problem+json"
 # What never changes under its URL; the gateway keeps copies, asks again whether they still exist, and serves
 # them on while nobody answers that. A whole file only: a range of one goes to the service.
@@ -106,6 +107,7 @@ def render(
     folder: Path,
     access_log: Path,
     run_as_root: bool,
+    openapi: Path,
     address: str = _LOOPBACK,
     trusted: Sequence[str] = (),
     limits: Limits = LIMITS,
@@ -113,9 +115,10 @@ def render(
     """Return ``nginx.conf`` for a topology.
 
     `upstreams` maps each service to the addresses of its instances (``127.0.0.1:20001``), taken
-    from the gateway's edges; `folder` exists, and holds the pid file and all temporary files. It listens at
-    `address`:`listen`. Beside loopback, who comes from one of the `trusted` addresses is believed where it says that a
-    request comes from (a container engine's proxy, through which all phones come).
+    from the gateway's edges; `folder` exists, and holds the pid file and all temporary files; `openapi` is the
+    document that is published. It listens at `address`:`listen`. Beside loopback, who comes from one of the
+    `trusted` addresses is believed where it says that a request comes from (a container engine's proxy, through
+    which all phones come).
 
     Raises:
         UsageError: a service has no address, or two services serve one template.
@@ -140,7 +143,7 @@ def render(
         *(f"    {line}" for line in _maps(services, templates, counted, limits)),
         *(f"    {line}" for line in _upstreams(services, upstreams)),
         "    server {",
-        *(f"        {line}" for line in _server(f"{address}:{listen}", limits)),
+        *(f"        {line}" for line in _server(f"{address}:{listen}", openapi, limits)),
         *(f"        {line}" for line in _locations(services, templates, counted, limits)),
         "    }",
         "}",
@@ -317,7 +320,7 @@ def _problem(status: int, detail: str) -> str:
     return f"return {status} '{body}';"
 
 
-def _server(listen: str, limits: Limits) -> Iterator[str]:
+def _server(listen: str, openapi: Path, limits: Limits) -> Iterator[str]:
     yield f"listen {listen};"
     yield from _headers()
     yield from (
@@ -332,6 +335,7 @@ def _server(listen: str, limits: Limits) -> Iterator[str]:
         "proxy_max_temp_file_size 0;",
         "if ($tl_is_forged) { return 403; }",
         f"""location = {HEALTH} {{ access_log off; default_type application/json; return 200 '{{"status":"ok"}}'; }}""",
+        f"location = {OPENAPI} {{ default_type application/json; alias {_path(openapi)}; }}",
         f"location / {{ {_problem(404, _DETAILS[404])} }}",
     )
     for status in _EARLY:

@@ -12,6 +12,7 @@ from fastapi.responses import JSONResponse
 from starlette.types import ASGIApp
 
 from tracelab.services.kit import problem
+from tracelab.services.kit.access import document_access
 from tracelab.settings import ServiceSettings
 from tracelab.telemetry.asgi import ServerSpans
 from tracelab.telemetry.tracing import untraced
@@ -84,6 +85,7 @@ def build(parts: Parts) -> tuple[FastAPI, ASGIApp]:
     app.include_router(_health(readiness))
     problem.install(app, parts.translations)
     problem.document_refusals(app)
+    document_access(app, parts.routers)
     return app, ServerSpans(app, service=parts.settings.service)
 
 

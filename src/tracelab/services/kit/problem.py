@@ -29,6 +29,7 @@ class ProblemOut(BaseModel):
 
 
 _SCHEMA: Final = {**ProblemOut.model_json_schema(), "title": "Problem"}
+_REFERENCE: Final = {"$ref": "#/components/schemas/Problem"}
 
 
 class Problem(Exception):
@@ -60,7 +61,7 @@ def problem_response(problem: Problem) -> Response:
 def problems(*statuses: int) -> dict[int | str, dict[str, Any]]:
     """Return what a route says in its OpenAPI about the errors that it answers."""
     return {
-        status: {"description": HTTPStatus(status).phrase, "content": {_MEDIA_TYPE: {"schema": _SCHEMA}}}
+        status: {"description": HTTPStatus(status).phrase, "content": {_MEDIA_TYPE: {"schema": _REFERENCE}}}
         for status in statuses
     }
 
@@ -76,8 +77,10 @@ def document_refusals(app: FastAPI) -> None:
                 refused = operation["responses"].get("422")
                 if refused is not None and _MEDIA_TYPE not in refused["content"]:
                     operation["responses"]["422"] = problems(422)[422]
+        schemas = document.setdefault("components", {}).setdefault("schemas", {})
+        schemas["Problem"] = _SCHEMA
         for name in ("HTTPValidationError", "ValidationError"):
-            document.get("components", {}).get("schemas", {}).pop(name, None)
+            schemas.pop(name, None)
         return document
 
     app.openapi = openapi  # type: ignore[method-assign]  # as FastAPI's documentation has it
