@@ -10,6 +10,7 @@ from tracelab import settings
 from tracelab.platform.openapi import PATH
 from tracelab.platform.social import SOCIAL
 from tracelab.platform.topology import Component, Kind, Protocol
+from tracelab.services.kit.problem import problems
 
 _NOWHERE: Final = {  # a service that describes itself asks no edge
     Protocol.POSTGRESQL: "postgresql://role:secret@127.0.0.1:1/name",
@@ -17,6 +18,8 @@ _NOWHERE: Final = {  # a service that describes itself asks no edge
     Protocol.S3: "http://access:secret@127.0.0.1:1/media",
     Protocol.HTTP: "http://127.0.0.1:1",
 }
+
+_BY_THE_GATEWAY: Final = {str(status): answer for status, answer in problems(414, 431).items()}
 
 
 def document_of(component: Component) -> Any:
@@ -50,6 +53,7 @@ def merged() -> dict[str, Any]:
         for path, operations in document["paths"].items():
             for method, operation in operations.items():
                 if (method, path) in public:
+                    operation["responses"] |= _BY_THE_GATEWAY
                     paths.setdefault(path, {})[method] = {"tags": [service.name], **operation}
         for kind, definitions in document.get("components", {}).items():
             for name, definition in definitions.items():

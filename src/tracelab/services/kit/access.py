@@ -29,7 +29,7 @@ def document_access(app: FastAPI, routers: Sequence[APIRouter]) -> None:
                     continue
                 name, scheme = _SCHEMES[call]
                 document.setdefault("components", {}).setdefault("securitySchemes", {})[name] = scheme
-                for method in route.methods:
+                for method in route.methods or ():
                     document["paths"][route.path_format][method.lower()]["security"] = [{name: []}]
         return document
 

@@ -104,6 +104,8 @@ def install(app: FastAPI, translations: Mapping[type[Exception], int]) -> None:
 
     async def refused(_request: Request, error: Exception) -> Response:
         assert isinstance(error, HTTPException)
+        if isinstance(error.__cause__, UnicodeError):  # FastAPI calls other bodies that are no JSON unprocessable
+            return problem_response(Problem(422, "body: expected JSON in UTF-8"))
         return problem_response(Problem(error.status_code, str(error.detail), headers=error.headers))
 
     async def invalid(_request: Request, error: Exception) -> Response:
