@@ -12,7 +12,8 @@ from sqlalchemy.exc import InterfaceError, OperationalError
 from sqlalchemy.exc import TimeoutError as PoolTimeout
 from starlette.exceptions import HTTPException
 
-from tracelab.telemetry.tracing import trace_id
+from tracelab.services.kit.refusal import Refused
+from tracelab.telemetry.tracing import note_error_type, trace_id
 
 log = logging.getLogger(__name__)
 _MEDIA_TYPE: Final = "application/problem+json"
@@ -29,6 +30,7 @@ class ProblemOut(BaseModel):
 
 
 _SCHEMA: Final = {**ProblemOut.model_json_schema(), "title": "Problem"}
+_REFERENCE: Final = {"$ref": "#/components/schemas/Problem"}
 
 
 class Problem(Exception):
@@ -60,7 +62,7 @@ def problem_response(problem: Problem) -> Response:
 def problems(*statuses: int) -> dict[int | str, dict[str, Any]]:
     """Return what a route says in its OpenAPI about the errors that it answers."""
     return {
-        status: {"description": HTTPStatus(status).phrase, "content": {_MEDIA_TYPE: {"schema": _SCHEMA}}}
+        status: {"description": HTTPStatus(status).phrase, "content": {_MEDIA_TYPE: {"schema": _REFERENCE}}}
         for status in statuses
     }
 
@@ -76,8 +78,10 @@ def document_refusals(app: FastAPI) -> None:
                 refused = operation["responses"].get("422")
                 if refused is not None and _MEDIA_TYPE not in refused["content"]:
                     operation["responses"]["422"] = problems(422)[422]
+        schemas = document.setdefault("components", {}).setdefault("schemas", {})
+        schemas["Problem"] = _SCHEMA
         for name in ("HTTPValidationError", "ValidationError"):
-            document.get("components", {}).get("schemas", {}).pop(name, None)
+            schemas.pop(name, None)
         return document
 
     app.openapi = openapi  # type: ignore[method-assign]  # as FastAPI's documentation has it
@@ -101,6 +105,8 @@ def install(app: FastAPI, translations: Mapping[type[Exception], int]) -> None:
 
     async def refused(_request: Request, error: Exception) -> Response:
         assert isinstance(error, HTTPException)
+        if isinstance(error.__cause__, UnicodeError):  # FastAPI calls other bodies that are no JSON unprocessable
+            return problem_response(Problem(422, "body: expected JSON in UTF-8"))
         return problem_response(Problem(error.status_code, str(error.detail), headers=error.headers))
 
     async def invalid(_request: Request, error: Exception) -> Response:
@@ -108,7 +114,13 @@ def install(app: FastAPI, translations: Mapping[type[Exception], int]) -> None:
         wrong = "; ".join(f"{'.'.join(str(part) for part in e['loc'])}: {e['msg']}" for e in error.errors()[:5])
         return problem_response(Problem(422, wrong))
 
+    async def refused_by_policy(_request: Request, error: Exception) -> Response:
+        assert isinstance(error, Refused)
+        note_error_type(error.error_type)
+        return problem_response(Problem(503, str(error), retry_after_s=1))
+
     async def no_database(_request: Request, error: Exception) -> Response:
+        note_error_type(getattr(error, "error_type", ""))
         log.warning("the database does not answer", extra={"error": type(error).__name__})
         return problem_response(Problem(503, "the database does not answer; try again", retry_after_s=1))
 
@@ -123,4 +135,5 @@ def install(app: FastAPI, translations: Mapping[type[Exception], int]) -> None:
     app.add_exception_handler(RequestValidationError, invalid)
     for kind in (OperationalError, InterfaceError, PoolTimeout):
         app.add_exception_handler(kind, no_database)
+    app.add_exception_handler(Refused, refused_by_policy)
     app.add_exception_handler(Exception, unforeseen)

@@ -13,6 +13,7 @@ from fastapi import Depends, Request
 from tracelab.conventions import HEADER_SERVICE_TOKEN
 from tracelab.services.kit.edge import Edge, EdgeUnavailable
 from tracelab.services.kit.limit import WRITES_PER_MIN, Limits, Quota
+from tracelab.services.kit.person import act_as
 from tracelab.services.kit.problem import Problem
 from tracelab.telemetry.tracing import mark_degraded, mark_fallback, untraced
 
@@ -20,6 +21,7 @@ VALIDATE: Final = "/api/validate/token"
 JWKS: Final = "/.well-known/jwks.json"
 ALGORITHM: Final = "RS256"  # the only one: a token does not choose how it is checked
 _SAFE: Final = ("GET", "HEAD", "OPTIONS")
+_ASK_S: Final = 0.4  # and not repeated: to check it here is the other way, and the request's own work is to come
 _REMEMBER_S: Final = 30
 _REMEMBERED: Final = 10_000
 _GRACE_S: Final = 15 * 60  # past expiry, while auth is away, for a session that was valid at the last check
@@ -75,7 +77,7 @@ class Tokens:
         if answer is not None and now_s < answer[0]:
             return answer[1]
         try:
-            reply = await self._auth.call("POST", VALIDATE, body={"token": token})
+            reply = await self._auth.call("POST", VALIDATE, body={"token": token}, timeout_s=_ASK_S)
         except EdgeUnavailable as error:
             person = self._locally(token, now_s)
             mark_degraded("auth")
@@ -135,7 +137,7 @@ def bearer(header: str | None) -> str | None:
 
 
 async def viewer(request: Request) -> Person:
-    """Return who is asking, or answer 401.
+    """Return who is asking, or answer 401; from now on databases are asked for them.
 
     Where the application's state has `writes`, a request that changes something counts as one of the
     person's, and one too many is answered 429.
@@ -153,6 +155,7 @@ async def viewer(request: Request) -> Person:
         wait_s = await writes.wait_s(Quota(scope="writes", id=person.id, limit=WRITES_PER_MIN))
         if wait_s:
             raise Problem(429, f"at most {WRITES_PER_MIN} changes a minute; try again", retry_after_s=wait_s)
+    act_as(person.id)
     return person
 
 
