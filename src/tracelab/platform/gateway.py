@@ -347,7 +347,8 @@ def _upstreams(services: Sequence[Component], upstreams: Mapping[str, Sequence[s
     for component in services:
         yield f"upstream {component.name} {{"
         for address in upstreams[component.name]:
-            yield f"    server {address} max_fails=1 fail_timeout=1s;"
+            # Not at the first failure: one late answer must not close the way to the only instance that is there.
+            yield f"    server {address} max_fails=3 fail_timeout=1s;"
         yield "    keepalive 64;"
         # Shorter than the services', also while they drain (4.5 s): no POST is sent into a connection that they close.
         yield "    keepalive_timeout 2s;"
