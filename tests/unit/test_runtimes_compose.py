@@ -1,6 +1,7 @@
 """The compose file as data: committed as rendered, the same platform as in containers, open only to this machine."""
 
 import re
+import subprocess
 from pathlib import Path
 from typing import Any
 
@@ -18,6 +19,7 @@ from tracelab.runtimes import answer
 from tracelab.runtimes.compose import render, service, variable
 from tracelab.runtimes.containers import image, label
 from tracelab.runtimes.port import UpOptions
+from tracelab.runtimes.postgresql import Passwords, ownership
 
 ROOT = Path(tracelab.__file__).parents[2]
 REFERENCE = re.compile(r"\$\{(\w+):-([^}]*)\}")
@@ -102,7 +104,7 @@ def test_a_service_is_given_what_it_is_given_in_containers() -> None:
     database = services["feed-db"]
     address = database["networks"]["platform"]["ipv4_address"]
     assert environment["TRACELAB_EDGE_FEED_DB"] == f"postgresql://feed_db:other@{address}:5432/feed_db"
-    assert database["environment"]["TRACELAB_PASSWORD"] == database["environment"]["POSTGRES_PASSWORD"] == "other"
+    assert database["environment"]["TRACELAB_PASSWORD"] == "other"
     for name, s in services.items():
         addresses = [n.get("ipv4_address") for n in (s.get("networks") or {}).values()]
         assert all(addresses), name
@@ -141,6 +143,21 @@ def test_another_image_gets_its_own_words() -> None:
         assert services[component.name]["environment"]["TRACELAB_KIND"] == component.kind.value
     assert "valkey-server" not in str(services)
     assert "load_module" in services["gateway"]["command"][-1]
+
+
+def test_postgresqls_own_image_makes_the_same_roles() -> None:
+    """Its entry point sources a script, which says with the given passwords what our image says."""
+    services = filled(document()["services"])
+    environment = services["feed-db"]["environment"]
+    assert f"./compose{service.ROLES}:{service.ROLES}:ro" in services["feed-db"]["volumes"]
+    script = f"docker_process_sql() {{ cat; }}\n{render.files(SOCIAL)[f'compose{service.ROLES}']}"
+    done = subprocess.run(["sh", "-c", script], env=environment, capture_output=True, text=True, check=True)
+    owner, system = (environment[f"TRACELAB_{name}_PASSWORD"] for name in ("OWNER", "SYSTEM"))
+    passwords = Passwords(service=environment["TRACELAB_PASSWORD"], owner=owner, system=system)
+    assert done.stdout == ownership("feed_db", passwords)
+    given = settings.service(services["feed"]["environment"]).roles["feed-db"]
+    assert (given.owner.password, given.system.password) == (owner, system)
+    assert len({owner, system, passwords.service, environment["POSTGRES_PASSWORD"]}) == 4
 
 
 def test_every_component_is_asked_itself() -> None:

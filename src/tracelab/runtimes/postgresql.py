@@ -1,6 +1,7 @@
-"""How we run PostgreSQL, whoever starts it: its options, its cluster, its one role with its one database."""
+"""How we run PostgreSQL, whoever starts it: its options, its cluster, its one database with three roles."""
 
 from collections.abc import Sequence
+from dataclasses import dataclass
 
 SUPERUSER = "postgres"
 DATABASE = "postgres"
@@ -44,6 +45,15 @@ _OPTIONS = (
 _COUNTED = ("shared_preload_libraries=pg_stat_statements", "pg_stat_statements.track_utility=off")
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Passwords:
+    """The passwords of a database's three roles."""
+
+    service: str
+    owner: str
+    system: str
+
+
 def options(*, major: int, listen: str, sockets: str = "", has_statements: bool = False) -> list[str]:
     """Return the server's words of command line: ``-c name=value``, for a major version, on some addresses.
 
@@ -61,18 +71,37 @@ def options(*, major: int, listen: str, sockets: str = "", has_statements: bool 
 
 
 def monitor(password: str) -> str:
-    """Return the statement that makes the role by which the server's statistics are read."""
-    return f"CREATE ROLE {MONITOR} LOGIN PASSWORD '{password}' IN ROLE pg_monitor;\n"
-
-
-def ownership(role: str, password: str) -> str:
-    """Return the statements that give a role its database: the cluster's only one, renamed.
-
-    Another one would be a copy of 7 MB. ALTER DATABASE refuses to rename the database that one is connected to; its
-    catalog row does not.
-    """
+    """Return the statements that make the role by which statistics are read; run them before `ownership`."""
     return (
-        f"CREATE ROLE {role} LOGIN PASSWORD '{password}';\n"
-        f"ALTER DATABASE {DATABASE} OWNER TO {role};\n"
+        f"CREATE ROLE {MONITOR} LOGIN PASSWORD '{password}' IN ROLE pg_monitor;\n"
+        f"GRANT CONNECT ON DATABASE {DATABASE} TO {MONITOR};\n"
+    )
+
+
+def ownership(role: str, passwords: Passwords) -> str:
+    """Return the statements that give roles their database: the cluster's only one, renamed.
+
+    Its owner runs migrations and nothing else. The other two may connect and no more, until a migration grants them
+    something; they make nothing of their own, not even a temporary table. Another database would be a copy of 7 MB.
+    ALTER DATABASE refuses to rename the database that one is connected to; its catalog row does not.
+    """
+    users = f"{role}, {system_of(role)}"
+    return (
+        f"CREATE ROLE {role} LOGIN PASSWORD '{passwords.service}';\n"
+        f"CREATE ROLE {owner_of(role)} LOGIN PASSWORD '{passwords.owner}';\n"
+        f"CREATE ROLE {system_of(role)} LOGIN PASSWORD '{passwords.system}';\n"
+        f"ALTER DATABASE {DATABASE} OWNER TO {owner_of(role)};\n"
+        f"REVOKE ALL ON DATABASE {DATABASE} FROM PUBLIC;\n"
+        f"GRANT CONNECT ON DATABASE {DATABASE} TO {users};\n"
         f"UPDATE pg_database SET datname = '{role}' WHERE datname = '{DATABASE}';\n"
     )
+
+
+def owner_of(role: str) -> str:
+    """Return the role that has the tables of a database."""
+    return f"{role}_owner"
+
+
+def system_of(role: str) -> str:
+    """Return the role that does in a database what belongs to no user."""
+    return f"{role}_system"

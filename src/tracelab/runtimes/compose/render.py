@@ -77,6 +77,8 @@ def files(topology: Topology, *, used: Mapping[str, str] | None = None, telemetr
         for name, spec in zip(names, ours, strict=True)
     }
     mounted = {path: text for spec in ours for path, text in spec.files.items()}
+    if topology.of_kind(Kind.DATABASE):
+        mounted[service.ROLES] = service.roles()
     found: dict[str, str] = {}
     if topology.of_kind(Kind.COLLECTOR) and topology.of_kind(Kind.GATEWAY):
         shown = stack.specs(Addresses(), SUBNET.network_address + plan.FIRST_STACK_HOST, variables.ports)

@@ -5,12 +5,12 @@ the images takes (their entry points put their own server before options); ours 
 """
 
 from collections.abc import Collection, Mapping
-from pathlib import PurePosixPath
 from typing import Any, Final
 
 import tracelab
 from tracelab import settings
 from tracelab.platform.topology import Component, Kind, Protocol, Topology
+from tracelab.runtimes import postgresql
 from tracelab.runtimes.compose import health
 from tracelab.runtimes.compose.variable import NETWORK, TELEMETRY_NETWORK, refer
 from tracelab.runtimes.containers import gateway, image, label
@@ -22,6 +22,7 @@ TELEMETRY: Final = "telemetry"
 FOLDER: Final = "compose"
 SOURCE: Final = "/opt/source"
 SOURCE_VOLUME: Final = "source"
+ROLES: Final = "/docker-entrypoint-initdb.d/roles.sh"
 BUILD: Final = {
     "context": refer("TRACELAB_CHECKOUT", "."),
     "args": {"BASE_IMAGE": refer("TRACELAB_BASE_IMAGE", "debian:bookworm-slim")},
@@ -130,14 +131,26 @@ def published(ports: Mapping[str, int]) -> list[str]:
 
 
 def _volumes(component: Component, spec: Spec) -> list[str]:
+    files = [ROLES] if component.kind is Kind.DATABASE else [*spec.files]
     volumes = [f"{volume}:{path}" for volume, path in spec.volumes.items()]
-    volumes += [f"./{file_of(path)}:{path}:ro" for path in spec.files]
+    volumes += [f"./{file_of(path)}:{path}:ro" for path in files]
     return [*volumes, f"{SOURCE_VOLUME}:{SOURCE}:ro"] if component.kind in _PYTHON else volumes
 
 
 def file_of(path: str) -> str:
     """Return where a file of a container stands beside the compose file."""
-    return str(FOLDER / PurePosixPath(path).relative_to("/etc"))
+    return f"{FOLDER}/{path.removeprefix('/etc').removeprefix('/')}"
+
+
+def roles() -> str:
+    """Return what PostgreSQL's own image runs when it has made a cluster, with the passwords that it was given."""
+    passwords = postgresql.Passwords(
+        service="$TRACELAB_PASSWORD", owner="$TRACELAB_OWNER_PASSWORD", system="$TRACELAB_SYSTEM_PASSWORD"
+    )
+    statements = postgresql.ownership("${TRACELAB_DATABASE}", passwords)
+    return (
+        f"# Sourced by the image's entry point, whose function it calls.\ndocker_process_sql <<SQL\n{statements}SQL\n"
+    )
 
 
 def _needs(topology: Topology, component: Component, used: Collection[str]) -> dict[str, Any]:

@@ -109,16 +109,18 @@ def _ports(topology: Topology) -> Iterator[tuple[str, int]]:
 
 
 def _secrets(topology: Topology) -> Secrets:
-    stores = topology.of_kind(Kind.DATABASE, Kind.CACHE)
+    stores, databases = topology.of_kind(Kind.DATABASE, Kind.CACHE), topology.of_kind(Kind.DATABASE)
     return Secrets(
         service_token="local-only-service-token",  # noqa: S106 -- a secret of nobody's
         control_token="",
-        superuser="",
+        superuser="local-only-superuser",
         monitor="",
         access_key="local-only-access-key",
         secret_key="local-only-secret-key",  # noqa: S106
         oauth="local-only-oauth-secret-of-32-bytes",
         stores={component.name: f"local-only-{component.name}" for component in stores},
+        owners={component.name: f"local-only-{component.name}-owner" for component in databases},
+        systems={component.name: f"local-only-{component.name}-system" for component in databases},
     )
 
 
@@ -134,5 +136,8 @@ def named(secrets: Secrets) -> dict[str, str]:
         "TRACELAB_ACCESS_KEY": secrets.access_key,
         "TRACELAB_SECRET_KEY": secrets.secret_key,
         "TRACELAB_OAUTH_SECRET": secrets.oauth,
+        "TRACELAB_PASSWORD_SUPERUSER": secrets.superuser,
         **{f"TRACELAB_PASSWORD_{upper(name)}": password for name, password in secrets.stores.items()},
+        **{f"TRACELAB_PASSWORD_{upper(name)}_OWNER": password for name, password in secrets.owners.items()},
+        **{f"TRACELAB_PASSWORD_{upper(name)}_SYSTEM": password for name, password in secrets.systems.items()},
     }

@@ -151,7 +151,7 @@ class Planner:
         def make(component: Component, instance: str) -> Recipe:
             return Postgres(
                 name=component.name,
-                password=self._wiring.secrets.stores[component.name],
+                passwords=self._wiring.secrets.passwords(component.name),
                 superuser_password=self._wiring.secrets.superuser,
                 monitor_password=self._wiring.secrets.monitor,
                 data=folder / instance.replace("#", "-"),

@@ -1,4 +1,4 @@
-"""One PostgreSQL server with one role and its database."""
+"""One PostgreSQL server with one database, its owner, and the two roles that use it."""
 
 import contextlib
 import signal
@@ -9,7 +9,7 @@ from tracelab.runtimes import postgresql
 from tracelab.runtimes.embedded.cluster import PASSWORD_FILE, Clusters, has_statements
 from tracelab.runtimes.embedded.identity import Identity
 from tracelab.runtimes.embedded.process import Launcher, Process
-from tracelab.runtimes.postgresql import DATABASE, SUPERUSER
+from tracelab.runtimes.postgresql import DATABASE, SUPERUSER, Passwords
 from tracelab.runtimes.wiring import role
 
 _STOP = ("-v", "ON_ERROR_STOP=1")
@@ -34,7 +34,7 @@ class Postgres:
         self,
         *,
         name: str,
-        password: str,
+        passwords: Passwords,
         superuser_password: str,
         monitor_password: str,
         data: Path,
@@ -45,7 +45,7 @@ class Postgres:
         launcher: Launcher,
     ) -> None:
         self._role = role(name)
-        self._password = password
+        self._passwords = passwords
         self._superuser_password = superuser_password
         self._monitor_password = monitor_password
         self._data = data
@@ -92,12 +92,12 @@ class Postgres:
         return None
 
     async def _provision(self) -> None:
-        """Give the superuser a password of this platform, and the component its role and database."""
+        """Give the superuser a password of this platform, and the component its roles and database."""
         secret = self._data / PASSWORD_FILE
         statements = (
             f"ALTER ROLE {SUPERUSER} PASSWORD '{self._superuser_password}';\n"
             + postgresql.monitor(self._monitor_password)
-            + postgresql.ownership(self._role, self._password)
+            + postgresql.ownership(self._role, self._passwords)
         )
         await self._psql(statements, DATABASE, secret.read_text(encoding="ascii"), self._log)
         secret.unlink()

@@ -30,6 +30,7 @@ def create_app(settings: ServiceSettings) -> ASGIApp:
 
     database = Database(
         settings.edges["feed-db"][0],
+        settings.roles.get("feed-db"),
         target="feed-db",
         edge="feed->feed-db",
         migrations=Path(__file__).with_name("migrations"),
@@ -39,13 +40,13 @@ def create_app(settings: ServiceSettings) -> ASGIApp:
     tokens = Tokens(auth)
     cached = CachedTimelines(cache)
     feed = Feed(
-        posts=SqlPosts(database.engine),
+        posts=SqlPosts(database),
         people=ProfileClient(profile),
         last_known=cached,
         media=MediaClient(media),
         copies=cached,
     )
-    outbox = Outbox(database.engine, name="feed-db", topics=Deliveries(feed, cached).topics)
+    outbox = Outbox(database.system, name="feed-db", topics=Deliveries(feed, cached).topics)
     publisher = Publisher(feed, outbox)
 
     @contextlib.asynccontextmanager

@@ -6,7 +6,7 @@ from typing import Any, Final
 
 from sqlalchemy import RowMapping, TextClause
 from sqlalchemy.exc import IntegrityError
-from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine
+from sqlalchemy.ext.asyncio import AsyncConnection
 
 from tracelab.clock import iso
 from tracelab.services.feed import statements as sql
@@ -22,7 +22,7 @@ from tracelab.services.feed.domain import (
     TooLate,
 )
 from tracelab.services.kit.cache import Cache, Loaded
-from tracelab.services.kit.database import FAILURES
+from tracelab.services.kit.database import FAILURES, Database
 from tracelab.services.kit.outbox import Parcel, packed
 
 CHANGED: Final = "post.changed"
@@ -35,9 +35,10 @@ _MISSING: Final = "there is no such post"
 class SqlPosts:
     """Implements `Posts`."""
 
-    def __init__(self, engine: AsyncEngine) -> None:
-        self._engine = engine
-        self._single = engine.execution_options(isolation_level="AUTOCOMMIT")  # one statement: no BEGIN, no COMMIT
+    def __init__(self, database: Database) -> None:
+        self._engine = database.engine
+        self._single = database.engine.execution_options(isolation_level="AUTOCOMMIT")  # one statement: no BEGIN
+        self._system = database.system
 
     async def add(self, post: Post) -> Change:
         """Store a post; raise `Departed`."""
@@ -132,14 +133,14 @@ class SqlPosts:
     async def forget_person(self, user_id: str) -> None:
         """Delete what a person posted, liked and said, as often as asked; they write nothing any more."""
         for statement in (sql.DEPART, sql.FORGET_LIKES, sql.FORGET_COMMENTS):
-            async with self._single.connect() as connection:
+            async with self._system.begin() as connection:
                 await connection.execute(statement, {"user_id": user_id})
         while await self._forget_posts(user_id):
             pass
 
     async def _forget_posts(self, user_id: str) -> bool:
         """Delete some posts of a person, with a parcel that drops their copies; claim that there may be more."""
-        async with self._engine.begin() as connection:
+        async with self._system.begin() as connection:
             gone = await connection.execute(sql.FORGET_POSTS, {"user_id": user_id, "limit": _PERSON_BATCH})
             post_ids = list(gone.scalars())
             if post_ids:

@@ -5,11 +5,10 @@ from typing import Any, Final
 
 from sqlalchemy import RowMapping, TextClause
 from sqlalchemy.exc import IntegrityError
-from sqlalchemy.ext.asyncio import AsyncEngine
 
 from tracelab.clock import iso
 from tracelab.services.kit.cache import Cache, Loaded
-from tracelab.services.kit.database import FAILURES
+from tracelab.services.kit.database import FAILURES, Database
 from tracelab.services.kit.outbox import Parcel, packed
 from tracelab.services.profile import statements as sql
 from tracelab.services.profile.domain import (
@@ -39,9 +38,9 @@ _FORGET_BATCH: Final = 500  # keys in one DEL
 class SqlProfiles:
     """Implements `Profiles`."""
 
-    def __init__(self, engine: AsyncEngine) -> None:
-        self._engine = engine
-        self._single = engine.execution_options(isolation_level="AUTOCOMMIT")  # one statement: no BEGIN, no COMMIT
+    def __init__(self, database: Database) -> None:
+        self._system = database.system
+        self._single = database.engine.execution_options(isolation_level="AUTOCOMMIT")  # one statement: no BEGIN
 
     async def create(self, user_id: str, username: str, display_name: str) -> Profile:
         """Store a profile, as often as asked, and return what is stored; raise `Departed`."""
@@ -105,7 +104,7 @@ class SqlProfiles:
     async def leave(self, user_id: str) -> Departure:
         """Delete a profile and all its follows, as often as asked, and leave word for everybody concerned."""
         who = {"user_id": user_id}
-        async with self._engine.begin() as connection:
+        async with self._system.begin() as connection:
             await connection.execute(sql.DEPART, who)
             following = list((await connection.execute(sql.LEAVE_FOLLOWED, who)).scalars())
             followers = list((await connection.execute(sql.LEAVE_FOLLOWERS, who)).scalars())
