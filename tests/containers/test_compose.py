@@ -202,8 +202,8 @@ def test_what_is_wrong_is_said(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) 
         with pytest.raises(InfrastructureError, match=f"port {number}, asked for feed-redis, is taken"):
             Compose().up(CACHE, UpOptions(home=tmp_path, name="x", ports={"feed-redis": number}), ignore)
     monkeypatch.setenv("TRACELAB_IMAGE_VALKEY", "127.0.0.1:1/none/valkey:0")
-    with pytest.raises(InfrastructureError, match=r"up ended with 1: .*127\.0\.0\.1:1") as caught:
+    with pytest.raises(InfrastructureError, match=r"the image 127\.0\.0\.1:1/none/valkey:0 of valkey is not") as caught:
         Compose().up(CACHE, UpOptions(home=tmp_path, name="x"), ignore)
-    assert caught.value.hint
+    assert "TRACELAB_IMAGE_VALKEY" in str(caught.value.hint)
     assert described(tmp_path) == []
     assert list((tmp_path / "platforms").iterdir()) == []

@@ -55,9 +55,10 @@ class Program:
                 hint="tracelab up --timeout 180s",
             ) from None
         if done.returncode:
-            meaning = engine.explain(RuntimeError(_last(done.stdout)))
+            said = _last(done.stdout)
             raise InfrastructureError(
-                f"{self.version}: {words[0]} ended with {done.returncode}: {meaning.message}", hint=meaning.hint
+                f"{self.version}: {words[0]} ended with {done.returncode}:\n{said}",
+                hint=engine.explain(RuntimeError(said)).hint,
             )
 
 

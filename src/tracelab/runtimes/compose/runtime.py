@@ -114,8 +114,9 @@ class _Boot:
         options = self._options
         compose = program.find()
         images = image.chosen_set(options.images)
-        words = plan.words(self._topology, images, options.use)
-        supply.ensure(self._client, words, lambda said: self._say("images", "starting", said))
+        kinds = {c.kind for c in self._topology.components if c.name not in options.use}
+        words = dict.fromkeys((*plan.words(self._topology, images, options.use), *image.replaced(kinds)))
+        supply.ensure(self._client, tuple(words), lambda said: self._say("images", "starting", said))
         secrets = wiring.load_secrets(folder.secrets_of(self._place), self._topology)
         found = Project(name=label.prefix(options.home, options.name), is_ours=True)
         beside = self._place / FOLDER

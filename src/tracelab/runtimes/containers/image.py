@@ -1,7 +1,7 @@
 """Which image each component runs from, and whether ours is there. Nothing here imports the engine's library."""
 
 import hashlib
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator
 from pathlib import Path
 from typing import Final
 
@@ -59,6 +59,11 @@ def chosen(images: str) -> dict[str, str]:
     if images == UPSTREAM:
         return {word: reference(word) for word in locked()} | ours
     return {word: settings.image(word) or ours[TRACELAB] for word in MAKERS.values()} | ours
+
+
+def replaced(kinds: Collection[Kind]) -> list[str]:
+    """Return the words of the images that a setting replaces, of some kinds of component."""
+    return [word for kind, word in MAKERS.items() if kind in kinds and settings.image(word)]
 
 
 def source() -> str:
