@@ -23,7 +23,7 @@ from tracelab.platform import handle
 from tracelab.platform.handle import Platform
 from tracelab.platform.topology import Topology
 from tracelab.runtimes.containers import glance, image
-from tracelab.runtimes.port import EXTERNAL, BootEvent, OnEvent, Runtime, UpOptions
+from tracelab.runtimes.port import EXTERNAL, BootEvent, OnEvent, Runtime, TakingUp, UpOptions
 from tracelab.store.reader import open_spans
 
 if TYPE_CHECKING:
@@ -98,7 +98,7 @@ def attach(name: str) -> tuple[Platform, Runtime]:
 
 
 def up(topology: Topology, options: UpOptions, *, runtime_name: str, on_event: OnEvent) -> Platform:
-    """Boot a platform and prove it by a smoke test; on failure nothing is left running.
+    """Boot a platform and prove it by a smoke test; on failure nothing is left running that was not before.
 
     Raises:
         UsageError: a platform of this name is up in another runtime, or a URL was given to a runtime that boots.
@@ -109,32 +109,50 @@ def up(topology: Topology, options: UpOptions, *, runtime_name: str, on_event: O
             f"--{next(iter(options.at))} says where a platform is, and runtime {runtime_name} starts one",
             hint="tracelab up --runtime external --gateway URL --collector URL",
         )
-    with suppress(PlatformDown):
-        running = handle.load(options.home, options.name).runtime
-        if running != runtime_name:
-            raise UsageError(
-                f"platform {options.name!r} is up already, in runtime {running}",
-                hint=f"tracelab down --name {options.name}; or another one: tracelab --name two up",
-            )
+    was_up = options.name in handle.names(options.home)
+    if was_up:
+        with suppress(PlatformDown):
+            running = handle.load(options.home, options.name).runtime
+            if running != runtime_name:
+                raise UsageError(
+                    f"platform {options.name!r} is up already, in runtime {running}",
+                    hint=f"tracelab down --name {options.name}; or another one: tracelab --name two up",
+                )
+    is_proved = options.telemetry != "off" and runtime_name != EXTERNAL  # who started it did, and has its people
     began = time.monotonic()
-    platform = chosen.up(topology, options, on_event)
-    if options.telemetry == "off" or runtime_name == EXTERNAL:  # who started it has proved it, and has its people
-        return platform
+    platform: Platform | None = None
     try:
-        silent = smoke_test(platform, topology)
-    except BaseException:
-        chosen.down(platform, on_event)
+        platform = chosen.up(topology, options, on_event)
+        silent = smoke_test(platform, topology) if is_proved else []
+        if silent:
+            raise InfrastructureError(
+                f"the platform answers, but no span was seen on {', '.join(silent)}",
+                hint="tracelab logs collector; then tracelab up",
+            )
+    except KeyboardInterrupt:
+        # It may come when the platform is up and nobody was told yet: then its handle is there, and was not before.
+        if platform is None and not was_up:
+            with suppress(PlatformDown):
+                platform = handle.load(options.home, options.name)
+        if platform is not None:
+            _undo(chosen, platform, on_event)
         raise
-    if silent:
-        chosen.down(platform, on_event)
-        raise InfrastructureError(
-            f"the platform answers, but no span was seen on {', '.join(silent)}",
-            hint="tracelab logs collector; then tracelab up",
-        )
-    on_event(
-        BootEvent(component="smoke test", state="healthy", at_s=time.monotonic() - began, detail="a span on every edge")
-    )
+    except BaseException:
+        if platform is not None:
+            _undo(chosen, platform, on_event)
+        raise
+    if is_proved:
+        took_s = time.monotonic() - began
+        on_event(BootEvent(component="smoke test", state="healthy", at_s=took_s, detail="a span on every edge"))
     return platform
+
+
+def _undo(chosen: Runtime, platform: Platform, on_event: OnEvent) -> None:
+    """Undo an `up`: what it started ends, what was there before it stays."""
+    if isinstance(chosen, TakingUp):
+        chosen.forget(platform, on_event)
+    else:
+        chosen.down(platform, on_event)
 
 
 def down(platform: Platform, on_event: OnEvent, *, keep_data: bool = False) -> None:

@@ -133,3 +133,11 @@ class Tending(Protocol):
 
     def reset(self, platform: Platform, on_event: OnEvent) -> None:
         """Remove everything that people left in databases, caches and objects; everything is ready again afterwards."""
+
+
+@runtime_checkable
+class TakingUp(Protocol):
+    """What a runtime that may take up what somebody else started can be asked besides."""
+
+    def forget(self, platform: Platform, on_event: OnEvent) -> None:
+        """Undo an `up`: stop what it started, and forget what it took up, which stays as it is."""

@@ -66,6 +66,14 @@ class Compose(Adopted):
             with leftover.none_on_failure(client, options.home, options.name, place):
                 return boot.start()
 
+    def forget(self, platform: Platform, on_event: OnEvent) -> None:
+        """Undo an `up`: stop a project that is ours, and forget one that somebody started by hand."""
+        if project.load(platform.folder).is_ours:
+            self.down(platform, on_event)
+            return
+        with folder.owned(platform.folder):
+            folder.clean(platform.folder)
+
     def filters(self, platform: Platform) -> Filters:
         """Return what finds everything of a platform's project in the engine."""
         try:
