@@ -6,7 +6,7 @@ from typing import Any, Final
 
 from sqlalchemy import text
 from sqlalchemy.exc import IntegrityError
-from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine
+from sqlalchemy.ext.asyncio import AsyncConnection
 
 from tracelab.services.auth.domain import (
     LOGINS_PER_MIN,
@@ -84,8 +84,9 @@ _END_SESSION: Final = text(
 )
 _END_SESSIONS: Final = text(
     """
-    WITH gone AS (DELETE FROM sessions WHERE user_id = CAST(:user_id AS uuid) RETURNING id)
-    INSERT INTO ended_sessions (id) SELECT id FROM gone RETURNING id::text
+    WITH gone AS (DELETE FROM sessions WHERE user_id = CAST(:user_id AS uuid) RETURNING id),
+        noted AS (INSERT INTO ended_sessions (id) SELECT id FROM gone)
+    SELECT id::text FROM gone
     """
 )
 _ENDED: Final = text(
@@ -136,10 +137,11 @@ _SETTLE: Final = text("DELETE FROM outbox WHERE user_id = ANY(CAST(:ids AS uuid[
 
 
 class SqlAccounts:
-    """Implements `Accounts` and `Outbox`."""
+    """Implements `Accounts` and `Outbox`. Who is not logged in yet is nobody, and so is who is asked about."""
 
-    def __init__(self, engine: AsyncEngine) -> None:
-        self._engine = engine.execution_options(isolation_level="AUTOCOMMIT")
+    def __init__(self, database: Database) -> None:
+        self._person = database.engine.execution_options(isolation_level="AUTOCOMMIT")
+        self._system = database.system.execution_options(isolation_level="AUTOCOMMIT")
 
     async def add(self, newcomer: Newcomer) -> None:
         """Store an account, its first session and the profile to deliver, all or nothing; raise `Taken`."""
@@ -159,7 +161,7 @@ class SqlAccounts:
         if identity is not None:
             values |= {"provider": identity.provider, "subject": identity.subject}
             statement = _REGISTER_IDENTITY
-        async with self._engine.connect() as connection:
+        async with self._system.connect() as connection:
             try:
                 await connection.execute(statement, values)
             except IntegrityError as error:
@@ -168,7 +170,7 @@ class SqlAccounts:
 
     async def by_login(self, login: str) -> tuple[Account, str | None] | None:
         """Return an account and its password's hash, if it has one, by user name or e-mail address, or None."""
-        async with self._engine.connect() as connection:
+        async with self._system.connect() as connection:
             row = (await connection.execute(_BY_LOGIN, {"login": login})).mappings().first()
         if row is None:
             return None
@@ -177,13 +179,13 @@ class SqlAccounts:
     async def by_identity(self, provider: str, subject: str) -> Account | None:
         """Return the account of an identity at a provider, or None."""
         values = {"provider": provider, "subject": subject}
-        async with self._engine.connect() as connection:
+        async with self._system.connect() as connection:
             row = (await connection.execute(_BY_IDENTITY, values)).mappings().one_or_none()
         return None if row is None else Account(id=row["id"], username=row["username"], email=row["email"])
 
     async def by_id(self, user_id: str) -> Account:
         """Return an account; raise `SessionEnded` where there is none any more."""
-        async with self._engine.connect() as connection:
+        async with self._person.connect() as connection:
             row = (await connection.execute(_BY_ID, {"id": user_id})).mappings().one_or_none()
         if row is None:
             raise SessionEnded("there is no such account any more")
@@ -197,12 +199,12 @@ class SqlAccounts:
             "expires_at": session.expires_at_s,
             "refresh_hash": session.refresh_hash,
         }
-        async with self._engine.connect() as connection:
+        async with self._system.connect() as connection:
             await connection.execute(_ADD_SESSION, values)
 
     async def session(self, session_id: str) -> Session:
         """Return a session; raise `SessionEnded`."""
-        async with self._engine.connect() as connection:
+        async with self._system.connect() as connection:
             row = (await connection.execute(_SESSION, {"id": session_id})).mappings().one_or_none()
         if row is None:
             raise SessionEnded("the session is over; log in again")
@@ -215,27 +217,27 @@ class SqlAccounts:
 
     async def end_session(self, session_id: str) -> None:
         """Forget a session, and note that the cache must, too."""
-        async with self._engine.connect() as connection:
+        async with self._person.connect() as connection:
             await connection.execute(_END_SESSION, {"id": session_id})
 
     async def end_sessions(self, user_id: str) -> Sequence[str]:
         """Forget all sessions of a person, and return their ids; the cache must, too."""
-        async with self._engine.connect() as connection:
+        async with self._person.connect() as connection:
             return (await connection.execute(_END_SESSIONS, {"user_id": user_id})).scalars().all()
 
     async def ended(self, limit: int) -> Sequence[str]:
         """Return the oldest ended sessions that the cache may still have."""
-        async with self._engine.connect() as connection:
+        async with self._system.connect() as connection:
             return (await connection.execute(_ENDED, {"limit": limit})).scalars().all()
 
     async def settle_ended(self, session_ids: Sequence[str]) -> None:
         """Forget ended sessions that the cache has no more."""
-        async with self._engine.connect() as connection:
+        async with self._system.connect() as connection:
             await connection.execute(_SETTLE_ENDED, {"ids": list(session_ids)})
 
     async def waiting(self, limit: int) -> Sequence[Parcel]:
         """Return the oldest parcels that have waited for a moment."""
-        async with self._engine.connect() as connection:
+        async with self._system.connect() as connection:
             rows = (await connection.execute(_WAITING, {"limit": limit})).mappings().all()
         return [
             Parcel(
@@ -247,7 +249,7 @@ class SqlAccounts:
 
     async def settle(self, user_ids: Sequence[str]) -> None:
         """Forget parcels that were delivered."""
-        async with self._engine.connect() as connection:
+        async with self._system.connect() as connection:
             await connection.execute(_SETTLE, {"ids": list(user_ids)})
 
 
@@ -255,7 +257,7 @@ class SqlKeys:
     """Implements `KeyStore`: the signing keys that all instances share."""
 
     def __init__(self, database: Database) -> None:
-        self._engine = database.engine
+        self._engine = database.system
 
     async def share(self, kid: str, pem: str) -> list[StoredKey]:
         """Store a key if there is none yet, and return all; instances take turns."""

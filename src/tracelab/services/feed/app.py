@@ -29,20 +29,24 @@ def create_app(settings: ServiceSettings) -> ASGIApp:
         return Edge(settings.service, target, settings.edges[target], service_token=settings.service_token)
 
     database = Database(
-        settings.edges["feed-db"][0], target="feed-db", migrations=Path(__file__).with_name("migrations")
+        settings.edges["feed-db"][0],
+        settings.roles.get("feed-db"),
+        target="feed-db",
+        edge="feed->feed-db",
+        migrations=Path(__file__).with_name("migrations"),
     )
     cache = Cache(settings.edges["feed-redis"][0], target="feed-redis", edge="feed->feed-redis", broken=settings.broken)
     auth, profile, media = edge("auth"), edge("profile"), edge("media")
     tokens = Tokens(auth)
     cached = CachedTimelines(cache)
     feed = Feed(
-        posts=SqlPosts(database.engine),
+        posts=SqlPosts(database),
         people=ProfileClient(profile),
         last_known=cached,
         media=MediaClient(media),
         copies=cached,
     )
-    outbox = Outbox(database.engine, name="feed-db", topics=Deliveries(feed, cached).topics)
+    outbox = Outbox(database.system, name="feed-db", topics=Deliveries(feed, cached).topics)
     publisher = Publisher(feed, outbox)
 
     @contextlib.asynccontextmanager

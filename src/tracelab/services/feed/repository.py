@@ -5,9 +5,8 @@ from collections.abc import Awaitable, Callable, Mapping, Sequence
 from typing import Any, Final
 
 from sqlalchemy import RowMapping, TextClause
-from sqlalchemy.exc import IntegrityError, InterfaceError, OperationalError
-from sqlalchemy.exc import TimeoutError as PoolTimeout
-from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine
+from sqlalchemy.exc import IntegrityError
+from sqlalchemy.ext.asyncio import AsyncConnection
 
 from tracelab.clock import iso
 from tracelab.services.feed import statements as sql
@@ -23,11 +22,11 @@ from tracelab.services.feed.domain import (
     TooLate,
 )
 from tracelab.services.kit.cache import Cache, Loaded
+from tracelab.services.kit.database import FAILURES, Database
 from tracelab.services.kit.outbox import Parcel, packed
 
 CHANGED: Final = "post.changed"
 FORGET_POSTS: Final = "posts.gone"
-SOURCE_FAILURES: Final = (OperationalError, InterfaceError, PoolTimeout)
 _FAN_OUT_S: Final = 2.0  # what the request's own fan-out may take before the outbox does it again
 _PERSON_BATCH: Final = 500  # posts of a person who leaves, in one transaction
 _MISSING: Final = "there is no such post"
@@ -36,9 +35,10 @@ _MISSING: Final = "there is no such post"
 class SqlPosts:
     """Implements `Posts`."""
 
-    def __init__(self, engine: AsyncEngine) -> None:
-        self._engine = engine
-        self._single = engine.execution_options(isolation_level="AUTOCOMMIT")  # one statement: no BEGIN, no COMMIT
+    def __init__(self, database: Database) -> None:
+        self._engine = database.engine
+        self._single = database.engine.execution_options(isolation_level="AUTOCOMMIT")  # one statement: no BEGIN
+        self._system = database.system
 
     async def add(self, post: Post) -> Change:
         """Store a post; raise `Departed`."""
@@ -133,14 +133,14 @@ class SqlPosts:
     async def forget_person(self, user_id: str) -> None:
         """Delete what a person posted, liked and said, as often as asked; they write nothing any more."""
         for statement in (sql.DEPART, sql.FORGET_LIKES, sql.FORGET_COMMENTS):
-            async with self._single.connect() as connection:
+            async with self._system.begin() as connection:
                 await connection.execute(statement, {"user_id": user_id})
         while await self._forget_posts(user_id):
             pass
 
     async def _forget_posts(self, user_id: str) -> bool:
         """Delete some posts of a person, with a parcel that drops their copies; claim that there may be more."""
-        async with self._engine.begin() as connection:
+        async with self._system.begin() as connection:
             gone = await connection.execute(sql.FORGET_POSTS, {"user_id": user_id, "limit": _PERSON_BATCH})
             post_ids = list(gone.scalars())
             if post_ids:
@@ -218,11 +218,11 @@ class CachedTimelines:
 
     async def timeline(self, user_id: str, source: Callable[[], Awaitable[Loaded]]) -> bytes:
         """Return the first page of a timeline as it goes over the wire."""
-        return await self._cache.load(_timeline(user_id), source, failures=SOURCE_FAILURES)
+        return await self._cache.load(_timeline(user_id), source, failures=FAILURES)
 
     async def post(self, post_id: str, source: Callable[[], Awaitable[Loaded]]) -> bytes:
         """Return a post as it goes over the wire."""
-        return await self._cache.load(f"post:{post_id}", source, failures=SOURCE_FAILURES)
+        return await self._cache.load(f"post:{post_id}", source, failures=FAILURES)
 
     async def forget_timelines(self, user_ids: Sequence[str]) -> None:
         """Drop the cached timelines of some people, in one pipeline; raise `CacheAway`."""

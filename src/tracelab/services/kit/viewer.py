@@ -13,6 +13,7 @@ from fastapi import Depends, Request
 from tracelab.conventions import HEADER_SERVICE_TOKEN
 from tracelab.services.kit.edge import Edge, EdgeUnavailable
 from tracelab.services.kit.limit import WRITES_PER_MIN, Limits, Quota
+from tracelab.services.kit.person import act_as
 from tracelab.services.kit.problem import Problem
 from tracelab.telemetry.tracing import mark_degraded, mark_fallback, untraced
 
@@ -20,6 +21,7 @@ VALIDATE: Final = "/api/validate/token"
 JWKS: Final = "/.well-known/jwks.json"
 ALGORITHM: Final = "RS256"  # the only one: a token does not choose how it is checked
 _SAFE: Final = ("GET", "HEAD", "OPTIONS")
+_ASK_S: Final = 0.4  # and not repeated: to check it here is the other way, and the request's own work is to come
 _REMEMBER_S: Final = 30
 _REMEMBERED: Final = 10_000
 _GRACE_S: Final = 15 * 60  # past expiry, while auth is away, for a session that was valid at the last check
@@ -29,6 +31,10 @@ _RETRY_S: Final = 0.5
 
 class TokenRefused(Exception):
     """The token is malformed, forged, expired, or its session has ended."""
+
+
+class TokenUnchecked(TokenRefused):
+    """Nobody can say whether the token is good: auth is away, and so is the key that it would be checked with."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -75,7 +81,7 @@ class Tokens:
         if answer is not None and now_s < answer[0]:
             return answer[1]
         try:
-            reply = await self._auth.call("POST", VALIDATE, body={"token": token})
+            reply = await self._auth.call("POST", VALIDATE, body={"token": token}, timeout_s=_ASK_S)
         except EdgeUnavailable as error:
             person = self._locally(token, now_s)
             mark_degraded("auth")
@@ -104,7 +110,7 @@ class Tokens:
         try:
             key = self._keys.get(str(jwt.get_unverified_header(token).get("kid")))
             if key is None:
-                raise TokenRefused("auth is away, and the token is signed by a key not seen here")
+                raise TokenUnchecked("auth is away, and the token is signed by a key not seen here; try again")
             claims = jwt.decode(
                 token, key, algorithms=[ALGORITHM], options={"require": ["sub", "sid", "exp"], "verify_exp": False}
             )
@@ -135,7 +141,7 @@ def bearer(header: str | None) -> str | None:
 
 
 async def viewer(request: Request) -> Person:
-    """Return who is asking, or answer 401.
+    """Return who is asking, or answer 401; from now on databases are asked for them.
 
     Where the application's state has `writes`, a request that changes something counts as one of the
     person's, and one too many is answered 429.
@@ -146,6 +152,8 @@ async def viewer(request: Request) -> Person:
     tokens: TokenCheck = request.app.state.tokens
     try:
         person = await tokens.check(token)
+    except TokenUnchecked as error:
+        raise Problem(503, str(error), retry_after_s=1) from error
     except TokenRefused as error:
         raise Problem(401, str(error), headers={"WWW-Authenticate": 'Bearer error="invalid_token"'}) from error
     writes: Limits | None = getattr(request.app.state, "writes", None)
@@ -153,6 +161,7 @@ async def viewer(request: Request) -> Person:
         wait_s = await writes.wait_s(Quota(scope="writes", id=person.id, limit=WRITES_PER_MIN))
         if wait_s:
             raise Problem(429, f"at most {WRITES_PER_MIN} changes a minute; try again", retry_after_s=wait_s)
+    act_as(person.id)
     return person
 
 

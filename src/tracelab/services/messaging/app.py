@@ -35,11 +35,15 @@ from tracelab.telemetry.tracing import untraced
 def create_app(settings: ServiceSettings) -> ASGIApp:
     """Return the application of one instance."""
     database = Database(
-        settings.edges["messages-db"][0], target="messages-db", migrations=Path(__file__).with_name("migrations")
+        settings.edges["messages-db"][0],
+        settings.roles.get("messages-db"),
+        target="messages-db",
+        edge="messaging->messages-db",
+        migrations=Path(__file__).with_name("migrations"),
     )
     auth = Edge(settings.service, "auth", settings.edges["auth"], service_token=settings.service_token)
     tokens = viewer.Tokens(auth)
-    archive = SqlArchive(database.engine)
+    archive = SqlArchive(database)
 
     async def authenticate(token: str) -> Session:
         try:

@@ -28,7 +28,11 @@ def create_app(settings: ServiceSettings) -> ASGIApp:
         return Edge(settings.service, target, settings.edges[target], service_token=settings.service_token)
 
     database = Database(
-        settings.edges["user-db"][0], target="user-db", migrations=Path(__file__).with_name("migrations")
+        settings.edges["user-db"][0],
+        settings.roles.get("user-db"),
+        target="user-db",
+        edge="profile->user-db",
+        migrations=Path(__file__).with_name("migrations"),
     )
     cache = Cache(
         settings.edges["profile-redis"][0],
@@ -38,13 +42,13 @@ def create_app(settings: ServiceSettings) -> ASGIApp:
     )
     edges = {name: edge(name) for name in LEAVE}
     tokens = Tokens(edges["auth"])
-    profiles = SqlProfiles(database.engine)
+    profiles = SqlProfiles(database)
     media, timelines = MediaClient(edges["media"]), FeedClient(edges["feed"])
     copies = CachedPeople(cache, profiles, media)
     people = People(profiles=profiles, copies=copies, timelines=timelines, media=media)
     leavers = {name: Leaver(edges[name], template) for name, template in LEAVE.items()}
     deliveries = Deliveries(people=people, copies=copies, timelines=timelines, leavers=leavers)
-    outbox = Outbox(database.engine, name="user-db", topics=deliveries.topics)
+    outbox = Outbox(database.system, name="user-db", topics=deliveries.topics)
 
     @contextlib.asynccontextmanager
     async def lifespan() -> AsyncIterator[None]:
