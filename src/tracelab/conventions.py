@@ -65,6 +65,9 @@ FAULT_KIND: Final = "tracelab.fault.kind"
 EVENT_RETRY: Final = "tracelab.retry.scheduled"
 EVENT_BREAKER_CHANGE: Final = "tracelab.breaker.state_change"
 EVENT_BREAKER_REJECTED: Final = "tracelab.breaker.rejected"
+EVENT_CALL_REFUSED: Final = "tracelab.call.refused"  # by a bulkhead, a deadline or a retry budget: see error.type
+RETRY_DELAY_MS: Final = "tracelab.retry.delay_ms"  # on the event of a scheduled retry
+EDGE: Final = "tracelab.edge"  # on these events: feed->profile
 
 # error.type values of calls that a policy refused
 TIMEOUT: Final = "timeout"

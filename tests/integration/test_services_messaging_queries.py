@@ -4,6 +4,7 @@ import json
 import time
 import uuid
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -17,6 +18,7 @@ from tracelab.runtimes.embedded.runtime import Embedded
 from tracelab.runtimes.port import UpOptions
 from tracelab.services.kit.database import Database
 from tracelab.services.kit.identifier import new_id
+from tracelab.services.kit.policy import POSTGRESQL
 from tracelab.services.messaging import repository
 from tracelab.services.messaging.conversation import MAX_UNREAD, Conversation, ConversationMissing, Message
 from tracelab.services.messaging.repository import SqlArchive
@@ -73,7 +75,12 @@ async def database(stores: Platform) -> AsyncIterator[Database]:
     """The database of messaging with its schema, filled once."""
     secrets = json.loads((Path(stores.folder) / "data" / "secrets.json").read_text())["stores"]
     url = f"postgresql://messages_db:{secrets['messages-db']}@127.0.0.1:{stores.instances['messages-db#1']}/messages_db"
-    made = Database(url, target="messages-db", migrations=Path(repository.__file__).with_name("migrations"))
+    made = Database(
+        url,
+        target="messages-db",
+        migrations=Path(repository.__file__).with_name("migrations"),
+        policy=replace(POSTGRESQL, read_s=60.0),  # to fill a table takes longer than anybody who waits would
+    )
     await made.prepare()
     async with made.engine.begin() as connection:
         if not (await connection.execute(text("SELECT EXISTS (SELECT FROM messages)"))).scalar_one():

@@ -35,7 +35,7 @@ def demo(
 
 @app.command(
     rich_help_panel=_PANEL,
-    epilog=examples("tracelab up", "tracelab up --name two --port gateway=8080"),
+    epilog=examples("tracelab up", "tracelab up --name two --port gateway=8080", "tracelab up --replicas 2"),
 )
 def up(
     runtime: Annotated[str | None, typer.Option(help="How the platform is started.", metavar="RUNTIME")] = None,
@@ -49,6 +49,7 @@ def up(
     images: Annotated[
         str | None, typer.Option(help="Containers: 'bundled' (one image, ours) or 'upstream'.", metavar="SET")
     ] = None,
+    replicas: Annotated[int, typer.Option(min=1, max=8, help="How many instances of every service.")] = 1,
     telemetry: Annotated[str, typer.Option(help="'sdk', or 'off' to see what observing costs.")] = "sdk",
     timeout: Annotated[str, typer.Option(help="How long everything may take to become ready.")] = "60s",
     name: Name = None,
@@ -63,7 +64,7 @@ def up(
     from tracelab.errors import UsageError
     from tracelab.experiment import boot
     from tracelab.platform import used
-    from tracelab.platform.social import SOCIAL
+    from tracelab.platform.social import SOCIAL, replicated
     from tracelab.quantity import duration_s
     from tracelab.runtimes.port import UpOptions
 
@@ -82,7 +83,7 @@ def up(
     chosen, why = boot.choose_runtime(runtime, name=options.name, images=images)
     with Renderer(speech) as renderer:
         renderer.say(f"runtime: {chosen} ({why})")
-        platform = boot.up(SOCIAL, options, runtime_name=chosen, on_event=renderer.on_event)
+        platform = boot.up(replicated(replicas), options, runtime_name=chosen, on_event=renderer.on_event)
     return show_status(platform, speech, is_fresh=True)
 
 

@@ -25,7 +25,7 @@ class BootEvent:
     """One thing that happened while a platform came up or went down. `at_s` counts from the command's start."""
 
     component: str
-    state: str  # starting, healthy, failed, stopped; component "platform" speaks of the whole
+    state: str  # starting, healthy, failed, stopping, stopped; component "platform" speaks of the whole
     at_s: float
     detail: str = ""
 
@@ -94,6 +94,12 @@ class Runtime(Protocol):
 
     def down(self, platform: Platform, on_event: OnEvent, *, keep_data: bool = False) -> None:
         """Stop everything; no process, port, socket or temporary file is left. Idempotent."""
+
+    def restart(self, platform: Platform, instances: tuple[str, ...], on_event: OnEvent) -> None:
+        """Restart instances in order, each drained first and ready before the next ends.
+
+        Where a component has several instances, nobody meets an error.
+        """
 
     def kill(
         self, platform: Platform, instances: tuple[str, ...], *, fault_id: str, ttl_s: float, gracefully: bool = False

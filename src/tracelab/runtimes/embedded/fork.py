@@ -19,10 +19,12 @@ class Fork:
     """A recipe for one Python component.
 
     `options` and `env` are asked anew at each start, as each start has an id of its own. `datagrams`
-    names the port of the UDP socket that it gets besides its listening one, if any.
+    names the port of the UDP socket that it gets besides its listening one, if any. What does not need to drain
+    where everything ends anyway has another signal for that (`asks_to_end`). Who calls what `is_listening` from the
+    start waits until it serves; what is not refuses until it listens by itself, and callers go to another instance.
     """
 
-    asks_to_end: Final = signal.SIGTERM
+    drains: Final = signal.SIGTERM
     kills: Final = signal.SIGKILL
 
     def __init__(
@@ -33,6 +35,8 @@ class Fork:
         options: Callable[[], Mapping[str, Any]],
         env: Callable[[], Mapping[str, str]],
         health: str,
+        asks_to_end: signal.Signals = signal.SIGTERM,
+        is_listening: bool = True,
         datagrams: str | None = None,
         log: Path,
         ports: Ports,
@@ -43,6 +47,8 @@ class Fork:
         self._options = options
         self._env = env
         self._health = health
+        self.asks_to_end = asks_to_end
+        self._is_listening = is_listening
         self._datagrams = datagrams
         self._log = log
         self._ports = ports
@@ -50,7 +56,9 @@ class Fork:
 
     async def start(self) -> Process:
         """Bind its sockets, and fork a child that alone holds them."""
-        sockets: dict[str, socket.socket] = {"http": await self._ports.listen_again(self._instance)}
+        sockets: dict[str, socket.socket] = {
+            "http": await self._ports.listen_again(self._instance, is_listening=self._is_listening)
+        }
         if self._datagrams is not None:
             receiver = self._ports.datagrams(self._datagrams)
             receiver.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, _DATAGRAM_BUFFER_BYTES)

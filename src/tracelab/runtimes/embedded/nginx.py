@@ -17,6 +17,7 @@ class Nginx:
     """A recipe for one gateway."""
 
     asks_to_end: Final = signal.SIGTERM
+    drains: Final = signal.SIGTERM
     kills: Final = signal.SIGKILL
 
     def __init__(
@@ -45,6 +46,7 @@ class Nginx:
     async def start(self) -> Process:
         """Render the configuration and start NGINX on a listening socket of ours."""
         self._folder.mkdir(parents=True, exist_ok=True)
+        (self._folder / gateway.SCRIPT_NAME).write_text(gateway.SCRIPT, encoding="utf-8")
         configuration = self._folder / "nginx.conf"
         configuration.write_text(
             gateway.render(

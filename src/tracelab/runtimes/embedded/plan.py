@@ -1,6 +1,7 @@
 """Turn a topology into members: which recipe starts which instance, on which port, with which secret."""
 
 import secrets as randomness
+import signal
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -214,6 +215,8 @@ class Planner:
                 **self._wiring.service_environment(component, instance),
                 "TRACELAB_SCRATCH": str(self._site.folder / "scratch" / instance.replace("#", "-")),
             },
+            asks_to_end=signal.SIGINT,
+            is_listening=False,
         )
 
     def _fork(
@@ -225,6 +228,8 @@ class Planner:
         *,
         health: str,
         env: Callable[[], Mapping[str, str]] = dict,
+        asks_to_end: signal.Signals = signal.SIGTERM,
+        is_listening: bool = True,
         datagrams: str | None = None,
     ) -> Recipe:
         return Fork(
@@ -233,6 +238,8 @@ class Planner:
             options=options,
             env=env,
             health=health,
+            asks_to_end=asks_to_end,
+            is_listening=is_listening,
             datagrams=datagrams,
             log=self._site.log(component.name),
             ports=self._ports,

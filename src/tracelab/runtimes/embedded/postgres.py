@@ -17,6 +17,7 @@ class Postgres:
     """A recipe for one PostgreSQL server."""
 
     asks_to_end: Final = signal.SIGINT  # a fast shutdown
+    drains: Final = signal.SIGINT
     kills: Final = signal.SIGQUIT  # an immediate one, a crash that still removes its shared memory
 
     def __init__(

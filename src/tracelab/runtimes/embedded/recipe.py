@@ -11,7 +11,11 @@ class Recipe(Protocol):
 
     @property
     def asks_to_end(self) -> signal.Signals:
-        """Return the signal that `down` sends, and a graceful kill."""
+        """Return the signal that `down` sends."""
+
+    @property
+    def drains(self) -> signal.Signals:
+        """Return the signal of a graceful kill, and of a restart: nobody who is connected meets an error."""
 
     @property
     def kills(self) -> signal.Signals:

@@ -144,6 +144,17 @@ class Embedded:
         if handle.state_file(platform.folder).exists():
             _clean_stale(platform.folder)
 
+    def restart(self, platform: Platform, instances: tuple[str, ...], on_event: OnEvent) -> None:
+        """Restart instances in order, each drained first and ready before the next ends.
+
+        Raises:
+            InfrastructureError: an instance is unknown, held down by a fault, or did not become ready again.
+        """
+        began = time.monotonic()
+        with _dial(platform) as control:
+            for event in control.events({"do": "restart", "instances": list(instances)}, timeout_s=90.0):
+                on_event(BootEvent(at_s=time.monotonic() - began, **event))
+
     def kill(
         self, platform: Platform, instances: tuple[str, ...], *, fault_id: str, ttl_s: float, gracefully: bool = False
     ) -> "ControlLease":

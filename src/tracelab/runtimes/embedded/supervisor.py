@@ -14,7 +14,7 @@ import signal
 import socket
 import sys
 import traceback
-from collections.abc import AsyncIterator, Mapping
+from collections.abc import AsyncIterator, Mapping, Sequence
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any
@@ -32,6 +32,7 @@ from tracelab.runtimes.embedded.logs import last_lines, rotate_by_copy, rotate_b
 from tracelab.runtimes.embedded.member import Member
 from tracelab.runtimes.embedded.nursery import Nursery
 from tracelab.runtimes.embedded.process import Launcher, Process
+from tracelab.runtimes.embedded.rolling import Rolling
 from tracelab.runtimes.embedded.trouble import explain, quote, with_disk
 
 _GRACE_S = 5.0
@@ -60,6 +61,7 @@ class Supervisor:
         self._watchdog: Process | None = None
         self._members: list[Member] = []
         self._holds = Holds(lambda: self._members)
+        self._rolling = Rolling(lambda: self._members)
         self._tasks: set[asyncio.Task[Any]] = set()
         self._stop = asyncio.Event()
         self._failed: asyncio.Future[TracelabError] = asyncio.get_running_loop().create_future()
@@ -333,6 +335,10 @@ class Supervisor:
     async def heal(self, fault_id: str) -> dict[str, Any] | None:
         """Release a fault."""
         return await self._holds.heal(fault_id)
+
+    def restart(self, instances: Sequence[str]) -> AsyncIterator[dict[str, Any]]:
+        """Restart instances one after another, telling how far it is."""
+        return self._rolling.restart(instances)
 
     async def down(self, *, keep_data: bool) -> AsyncIterator[dict[str, Any]]:
         """Stop everything, those first that others do not need; remove the folder and the lock."""

@@ -13,6 +13,7 @@ class Valkey:
     """A recipe for one Valkey server. The password stands in a file that only its owner reads."""
 
     asks_to_end: Final = signal.SIGTERM
+    drains: Final = signal.SIGTERM
     kills: Final = signal.SIGKILL
 
     def __init__(self, *, binary: Path, folder: Path, port: int, password: str, log: Path, launcher: Launcher) -> None:

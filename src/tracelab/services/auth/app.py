@@ -65,7 +65,10 @@ class _Tokens:
 def create_app(settings: ServiceSettings) -> ASGIApp:
     """Return the application of one instance."""
     database = Database(
-        settings.edges["auth-db"][0], target="auth-db", migrations=Path(__file__).with_name("migrations")
+        settings.edges["auth-db"][0],
+        target="auth-db",
+        edge="auth->auth-db",
+        migrations=Path(__file__).with_name("migrations"),
     )
     cache = Cache(settings.edges["auth-redis"][0], target="auth-redis", edge="auth->auth-redis", broken=settings.broken)
     profile = Edge(settings.service, "profile", settings.edges["profile"], service_token=settings.service_token)

@@ -29,7 +29,10 @@ def create_app(settings: ServiceSettings) -> ASGIApp:
         return Edge(settings.service, target, settings.edges[target], service_token=settings.service_token)
 
     database = Database(
-        settings.edges["feed-db"][0], target="feed-db", migrations=Path(__file__).with_name("migrations")
+        settings.edges["feed-db"][0],
+        target="feed-db",
+        edge="feed->feed-db",
+        migrations=Path(__file__).with_name("migrations"),
     )
     cache = Cache(settings.edges["feed-redis"][0], target="feed-redis", edge="feed->feed-redis", broken=settings.broken)
     auth, profile, media = edge("auth"), edge("profile"), edge("media")

@@ -1,43 +1,79 @@
-"""PostgreSQL: an engine with a bounded pool, and migrations at start."""
+"""PostgreSQL: an engine under the policy of `policy.POSTGRESQL`, whose pool is the bulkhead; migrations at start."""
 
 import asyncio
+import contextlib
+import select
 import threading
+from collections.abc import Awaitable, Callable
 from pathlib import Path
-from typing import Final
+from time import monotonic
+from typing import Any, Final
 
+import psycopg
 from alembic.config import Config
 from alembic.runtime.environment import EnvironmentContext
 from alembic.script import ScriptDirectory
-from sqlalchemy import create_engine, text
+from psycopg import waiting
+from psycopg.abc import RV, PQGen
+from sqlalchemy import create_engine, event, text
 from sqlalchemy.engine import make_url
+from sqlalchemy.exc import DisconnectionError, InterfaceError, OperationalError
+from sqlalchemy.exc import TimeoutError as PoolTimeout
 from sqlalchemy.ext.asyncio import AsyncEngine, create_async_engine
-from sqlalchemy.pool import NullPool
+from sqlalchemy.pool import AsyncAdaptedQueuePool, NullPool, PoolProxiedConnection
 
+from tracelab.conventions import BULKHEAD_FULL, CIRCUIT_OPEN, DEADLINE_EXCEEDED
+from tracelab.services.kit import breaker, deadline
+from tracelab.services.kit.policy import POSTGRESQL, Policy
+from tracelab.services.kit.refusal import note_refusal
 from tracelab.telemetry.database import measured_pool, trace_engine
 from tracelab.telemetry.tracing import untraced
 
-POOL: Final = 10
-_POOL_WAIT_S: Final = 0.4  # who waits longer gets 503 in less than 500 ms
-_CONNECT_S: Final = 2  # libpq takes no less
-_STATEMENT_MS: Final = 5000
+_SESSION_S: Final = 0.5  # TCP and the handshake of both sides; libpq does not time the first alone
+_MIGRATION_CONNECT_S: Final = 2  # libpq takes no less
+_STATEMENT_MS: Final = 1000  # by then nobody waits for it any more
 _MIGRATION_LOCK: Final = 7316
 _migrating = threading.Lock()  # Alembic keeps its current context in module globals
 
 
-class Database:
-    """The engine of one edge. It connects when it is first used, and again after the server was away."""
+class DatabaseRefused(PoolTimeout):
+    """A connection was not given; `error_type` is one of ``circuit_open, bulkhead_full, deadline_exceeded``."""
 
-    def __init__(self, url: str, *, target: str, migrations: Path, pool: int = POOL) -> None:
+    def __init__(self, edge: str, error_type: str) -> None:
+        super().__init__(f"{edge}: {error_type}")
+        self.error_type = error_type
+
+
+# What a statement raises when the database is away, slow or fully taken: what an old copy may stand in for.
+FAILURES: Final = (OperationalError, InterfaceError, PoolTimeout)
+
+
+class Database:
+    """The engine of one edge. It connects when it is first used, and again after the server was away.
+
+    `edge` reads ``feed->feed-db``; where nobody is the source (a tool, a test) it is the target. Every exchange with
+    the server has at most `policy.read_s`, and what is left of the request's deadline; a connection that took longer
+    is closed. A connection that the server has closed meanwhile is not given out: its socket says so, without asking
+    over the network.
+    """
+
+    def __init__(self, url: str, *, target: str, edge: str = "", migrations: Path, policy: Policy = POSTGRESQL) -> None:
         self._url = make_url(url).set(drivername="postgresql+psycopg")
         self._migrations = migrations
+        edge = edge or target
+        circuit = breaker.told(edge, policy.breaker)
         self.engine: AsyncEngine = create_async_engine(
             self._url,
-            poolclass=measured_pool(target),
-            pool_size=pool,
+            poolclass=_guarded_pool(edge, target, circuit, policy),
+            pool_size=policy.calls,
             max_overflow=0,
-            pool_timeout=_POOL_WAIT_S,
-            connect_args={"connect_timeout": _CONNECT_S, "options": f"-c statement_timeout={_STATEMENT_MS}"},
+            connect_args={
+                "options": f"-c statement_timeout={_STATEMENT_MS}",
+                "async_creator_fn": _connector(circuit, policy),
+            },
         )
+        event.listen(self.engine.sync_engine, "handle_error", _spare_the_others)
+        event.listen(self.engine.sync_engine, "checkout", _revalidate)
         trace_engine(self.engine, target=target)
 
     async def prepare(self) -> None:
@@ -62,7 +98,7 @@ class Database:
         def upgrade(revision: object, _context: object) -> object:
             return script._upgrade_revs("head", revision)  # type: ignore[arg-type]  # noqa: SLF001 - as Alembic's cookbook does
 
-        engine = create_engine(self._url, poolclass=NullPool, connect_args={"connect_timeout": _CONNECT_S})
+        engine = create_engine(self._url, poolclass=NullPool, connect_args={"connect_timeout": _MIGRATION_CONNECT_S})
         with (
             _migrating,
             engine.begin() as connection,
@@ -71,3 +107,111 @@ class Database:
             connection.execute(text(f"SELECT pg_advisory_xact_lock({_MIGRATION_LOCK})"))
             environment.configure(connection=connection)
             environment.run_migrations()
+
+
+class _Connection(psycopg.AsyncConnection[Any]):
+    """A connection whose exchanges have a limit, and tell the edge's breaker how they went."""
+
+    circuit: breaker.Breaker
+    read_s: float
+    ticket = breaker.NO
+
+    async def wait(
+        self,
+        gen: PQGen[RV],
+        interval: float = 0.1,
+        timeout: float | None = None,  # noqa: ASYNC109 - psycopg's
+    ) -> RV:
+        """Exchange one message and its answer with the server; raise `psycopg.OperationalError` where it is late."""
+        began_s = monotonic()
+        limit_s = deadline.at_most(self.read_s if timeout is None else min(timeout, self.read_s))
+        try:
+            async with asyncio.timeout(limit_s):
+                result = await waiting.wait_async(gen, self.pgconn.socket, interval=interval)
+        except TimeoutError:
+            # Without a word to the server, which may not be there to hear it: it ends the statement itself.
+            self.pgconn.finish()
+            self.circuit.failed(self.ticket)
+            raise psycopg.errors.ConnectionTimeout(f"no answer within {limit_s * 1000:.0f} ms") from None
+        except asyncio.CancelledError:
+            self.pgconn.finish()
+            raise
+        except psycopg.Error:
+            if self.closed or self.broken:
+                self.circuit.failed(self.ticket)
+            else:
+                self.circuit.succeeded(self.ticket, monotonic() - began_s)  # it answered, if only with a no
+            raise
+        self.circuit.succeeded(self.ticket, monotonic() - began_s)
+        return result
+
+
+def _connector(circuit: breaker.Breaker, policy: Policy) -> Callable[..., Awaitable[_Connection]]:
+    class Connection(_Connection):
+        """A connection of one edge."""
+
+    Connection.circuit = circuit
+    Connection.read_s = policy.read_s
+
+    async def connect(*arguments: Any, **options: Any) -> _Connection:
+        limit_s = deadline.at_most(_SESSION_S)
+        try:
+            async with asyncio.timeout(limit_s):
+                return await Connection.connect(*arguments, **options)
+        except TimeoutError:
+            raise psycopg.errors.ConnectionTimeout(f"no session within {limit_s * 1000:.0f} ms") from None
+
+    return connect
+
+
+def _guarded_pool(edge: str, target: str, circuit: breaker.Breaker, policy: Policy) -> type[AsyncAdaptedQueuePool]:
+    class GuardedPool(measured_pool(target)):  # type: ignore[misc]  # a class that is made by a function
+        """A pool that is not waited at for what is down (SQLAlchemy makes pools anew, and knows only their class)."""
+
+        @property
+        def _timeout(self) -> float:
+            return deadline.at_most(policy.acquire_s)
+
+        @_timeout.setter
+        def _timeout(self, value: float) -> None:
+            """Take SQLAlchemy's own number, and go by the policy's."""
+
+        def connect(self) -> PoolProxiedConnection:
+            """Return a connection; raise `DatabaseRefused`."""
+            if deadline.remaining_s() < deadline.LEAST_S:
+                raise _refused(edge, DEADLINE_EXCEEDED)
+            ticket = circuit.admit()
+            if ticket == breaker.NO:
+                raise _refused(edge, CIRCUIT_OPEN)
+            try:
+                connection: PoolProxiedConnection = super().connect()
+            except PoolTimeout:
+                raise _refused(edge, BULKHEAD_FULL) from None
+            except Exception:
+                circuit.failed(ticket)
+                raise
+            driver = connection.driver_connection
+            assert isinstance(driver, _Connection)
+            driver.ticket = ticket
+            return connection
+
+    return GuardedPool
+
+
+def _refused(edge: str, error_type: str) -> DatabaseRefused:
+    note_refusal(edge, error_type)
+    return DatabaseRefused(edge, error_type)
+
+
+def _revalidate(adapted: Any, _record: Any, _proxy: Any) -> None:
+    """Refuse a pooled connection whose server has gone: whatever waits to be read from an idle one is its end."""
+    poll = select.poll()
+    with contextlib.suppress(OSError, psycopg.Error):
+        poll.register(adapted.driver_connection.pgconn.socket, select.POLLIN)
+        if not poll.poll(0):
+            return
+    raise DisconnectionError("the server has closed this connection")
+
+
+def _spare_the_others(context: Any) -> None:
+    context.invalidate_pool_on_disconnect = False  # one late answer says nothing of the other connections

@@ -35,7 +35,10 @@ from tracelab.telemetry.tracing import untraced
 def create_app(settings: ServiceSettings) -> ASGIApp:
     """Return the application of one instance."""
     database = Database(
-        settings.edges["messages-db"][0], target="messages-db", migrations=Path(__file__).with_name("migrations")
+        settings.edges["messages-db"][0],
+        target="messages-db",
+        edge="messaging->messages-db",
+        migrations=Path(__file__).with_name("migrations"),
     )
     auth = Edge(settings.service, "auth", settings.edges["auth"], service_token=settings.service_token)
     tokens = viewer.Tokens(auth)

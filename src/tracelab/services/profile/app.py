@@ -28,7 +28,10 @@ def create_app(settings: ServiceSettings) -> ASGIApp:
         return Edge(settings.service, target, settings.edges[target], service_token=settings.service_token)
 
     database = Database(
-        settings.edges["user-db"][0], target="user-db", migrations=Path(__file__).with_name("migrations")
+        settings.edges["user-db"][0],
+        target="user-db",
+        edge="profile->user-db",
+        migrations=Path(__file__).with_name("migrations"),
     )
     cache = Cache(
         settings.edges["profile-redis"][0],

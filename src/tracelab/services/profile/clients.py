@@ -56,7 +56,7 @@ async def _call(
     edge: Edge, method: str, template: str, *, path: str | None = None, body: object = None, timeout_s: float = 1.0
 ) -> Reply:
     try:
-        reply = await edge.call(method, template, path=path, body=body, timeout_s=timeout_s)
+        reply = await edge.call(method, template, path=path, body=body, timeout_s=timeout_s, is_idempotent=True)
     except EdgeUnavailable as error:
         raise Unreachable(error.reason) from error
     if not 200 <= reply.status < 300:
