@@ -131,7 +131,7 @@ async def row(request: pytest.FixtureRequest, social_stores: dict[str, str]) -> 
 
 
 async def _profile_row(name: str, cache: Cache, database: Database) -> dict[str, Any]:
-    profiles, others = SqlProfiles(database.engine), _Neighbours()
+    profiles, others = SqlProfiles(database), _Neighbours()
     copies = CachedPeople(cache, profiles, others)
     people = People(profiles=profiles, copies=copies, timelines=others, media=others)
     ann, bob = str(uuid.uuid4()), str(uuid.uuid4())
@@ -153,7 +153,7 @@ async def _profile_row(name: str, cache: Cache, database: Database) -> dict[str,
 
 
 async def _feed_row(name: str, cache: Cache, database: Database) -> dict[str, Any]:
-    others, copies, posts = _Neighbours(), CachedTimelines(cache), SqlPosts(database.engine)
+    others, copies, posts = _Neighbours(), CachedTimelines(cache), SqlPosts(database)
     feed = Feed(posts=posts, people=others, last_known=copies, media=others, copies=copies)
     reader = Reader(feed, copies)
     ann = str(uuid.uuid4())
@@ -282,7 +282,7 @@ async def test_only_the_first_page_of_the_usual_size_is_kept(social_stores: dict
     database = migrated(social_stores["feed-db"], tracelab.services.feed, "feed-db")
     cache = Cache(social_stores["feed-redis"], target="feed-redis", edge="feed->feed-redis")
     others, copies = _Neighbours(), CachedTimelines(cache)
-    posts = SqlPosts(database.engine)
+    posts = SqlPosts(database)
     reader = Reader(Feed(posts=posts, people=others, last_known=copies, media=others, copies=copies), copies)
     ann = str(uuid.uuid4())
     for _ in range(3):
@@ -303,7 +303,7 @@ async def test_who_leaves_is_in_no_copy_any_more(social_stores: dict[str, str]) 
     """The profile, its two lists, and every list of others that it was in are dropped."""
     cache = Cache(social_stores["profile-redis"], target="profile-redis", edge="profile->profile-redis")
     database = migrated(social_stores["user-db"], tracelab.services.profile, "user-db")
-    copies = CachedPeople(cache, SqlProfiles(database.engine), _Neighbours())
+    copies = CachedPeople(cache, SqlProfiles(database), _Neighbours())
     keys = ["profile:a", "following:a", "followers:a", "following:fan", "followers:idol"]
     for key in (*keys, "followers:fan"):
         await cache.write(key, b"{}")

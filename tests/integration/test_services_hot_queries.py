@@ -166,7 +166,7 @@ USER_READS: dict[str, Read] = {
 async def test_a_read_of_feed_is_one_statement_over_indexes(feed: Database, filled: dict[str, str], name: str) -> None:
     """One round trip, whatever the page holds; no table is read as a whole."""
     captured = Captured(feed)
-    assert await FEED_READS[name](SqlPosts(feed.engine))
+    assert await FEED_READS[name](SqlPosts(feed))
     assert len(captured.sent) == 1
     assert_indexed(filled["feed-db"], *captured.sent[0])
 
@@ -177,7 +177,7 @@ async def test_a_read_of_profile_is_one_statement_over_indexes(
 ) -> None:
     """One round trip, also for a search in three ways; no table is read as a whole."""
     captured = Captured(users)
-    assert await USER_READS[name](SqlProfiles(users.engine))
+    assert await USER_READS[name](SqlProfiles(users))
     assert len(captured.sent) == 1
     assert_indexed(filled["user-db"], *captured.sent[0])
 
@@ -185,7 +185,7 @@ async def test_a_read_of_profile_is_one_statement_over_indexes(
 async def test_writes_look_rows_up_too(feed: Database, filled: dict[str, str]) -> None:
     """Likes, comments and the departure of somebody find their rows by an index."""
     captured = Captured(feed)
-    posts = SqlPosts(feed.engine)
+    posts = SqlPosts(feed)
     assert await posts.like(row_id(5), row_id(6)) == 2
     assert await posts.unlike(row_id(5), row_id(6)) == 1
     said = Comment(
@@ -202,7 +202,7 @@ async def test_writes_look_rows_up_too(feed: Database, filled: dict[str, str]) -
 
 async def test_search_gives_beginnings_first_and_what_is_alike_after(users: Database) -> None:
     """User names, then display names, that begin with the query; then names like it, the nearest first."""
-    found = await SqlProfiles(users.engine).search("annabel", 21, None)
+    found = await SqlProfiles(users).search("annabel", 21, None)
     names = [one.profile.username for one in found]
     assert names[:2] == ["annabel_lee", "kingdom"]
     assert set(names[2:]) == {"anabel", "poe"}
@@ -210,7 +210,7 @@ async def test_search_gives_beginnings_first_and_what_is_alike_after(users: Data
 
 async def test_walking_a_search_meets_everybody_once(users: Database) -> None:
     """Pages of one, over all three tiers, are the list that one large page gives."""
-    profiles = SqlProfiles(users.engine)
+    profiles = SqlProfiles(users)
     whole = [one.profile.user_id for one in await profiles.search("annabel", 50, None)]
     walked: list[str] = []
     mark: Mark | None = None
@@ -227,4 +227,4 @@ async def test_walking_a_search_meets_everybody_once(users: Database) -> None:
 @pytest.mark.parametrize("query", ["%", "_", "\\", "a%b", "' OR 1=1 --", "ß", "💬", "zzzzzzzzzzzzzzzzzzzzzzzz"])
 async def test_a_query_is_only_ever_a_text(users: Database, query: str) -> None:
     """Wildcards, quotes and characters of any plane find what is called so: here, nobody."""
-    assert await SqlProfiles(users.engine).search(query, 21, None) == []
+    assert await SqlProfiles(users).search(query, 21, None) == []

@@ -140,7 +140,7 @@ def scans(plan: dict[str, Any]) -> Iterator[str]:
 @pytest.mark.parametrize("name", HOT)
 async def test_hot_statements_use_indexes_and_few_round_trips(database: Database, name: str) -> None:
     """No table is read from end to end, and no read takes more than two statements."""
-    archive = SqlArchive(database.engine)
+    archive = SqlArchive(database)
     async with database.engine.connect() as connection:
         row = (await connection.execute(text("SELECT conversation_id, user_id FROM members LIMIT 1"))).one()
     user_id, conversation_id = str(row.user_id), str(row.conversation_id)
@@ -159,7 +159,7 @@ async def test_hot_statements_use_indexes_and_few_round_trips(database: Database
 
 async def test_unread_messages_are_counted_no_further_than_they_are_shown(database: Database) -> None:
     """A conversation with more unread messages than the limit shows the limit; receipts lower the count."""
-    archive = SqlArchive(database.engine)
+    archive = SqlArchive(database)
     ann, bob = str(uuid.uuid4()), str(uuid.uuid4())
     both = tuple(sorted((ann, bob)))
     conversation = await archive.direct(Conversation(id=new_id(), members=both, created_at=iso(time.time_ns())))
@@ -171,7 +171,7 @@ async def test_unread_messages_are_counted_no_further_than_they_are_shown(databa
 
 async def test_conversations_are_paged_without_gap_or_repeat(database: Database) -> None:
     """Those in which nothing was said stand where they began; each page begins where the last one ended."""
-    archive = SqlArchive(database.engine)
+    archive = SqlArchive(database)
     ann = str(uuid.uuid4())
     begun = []
     for number in range(7):
@@ -191,7 +191,7 @@ async def test_conversations_are_paged_without_gap_or_repeat(database: Database)
 
 async def test_the_last_to_leave_takes_the_conversation_along(database: Database) -> None:
     """Nobody is left to read it; leaving again changes nothing; nobody but a member can be a sender."""
-    archive = SqlArchive(database.engine)
+    archive = SqlArchive(database)
     ann, bob = str(uuid.uuid4()), str(uuid.uuid4())
     both = tuple(sorted((ann, bob)))
     conversation = await archive.direct(Conversation(id=new_id(), members=both, created_at=iso(time.time_ns())))

@@ -19,7 +19,7 @@ STATSD = "collector/statsd"
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Secrets:
-    """The passwords of one platform; `stores` by component."""
+    """The passwords of one platform; `stores` by component: a standby's is that by which it follows its primary."""
 
     service_token: str
     control_token: str
@@ -81,7 +81,9 @@ class Wiring:
         """Return one URL per instance of an edge's target."""
         if target.name in self.used:
             return (self.used[target.name],)
-        return tuple(self._url(target.name, self.address(i), protocol) for i in target.instance_ids)
+        return tuple(
+            self._url(target.replica_of or target.name, self.address(i), protocol) for i in target.instance_ids
+        )
 
     def _url(self, name: str, address: str, protocol: Protocol) -> str:
         if protocol is Protocol.POSTGRESQL:

@@ -1,5 +1,6 @@
 """One PostgreSQL server with one role and its database."""
 
+import asyncio
 import contextlib
 import signal
 from pathlib import Path
@@ -14,7 +15,7 @@ from tracelab.runtimes.wiring import role
 
 
 class Postgres:
-    """A recipe for one PostgreSQL server."""
+    """A recipe for one PostgreSQL server. With a `follower`, which is a password, a standby may follow it."""
 
     asks_to_end: Final = signal.SIGINT  # a fast shutdown
     drains: Final = signal.SIGINT
@@ -26,6 +27,7 @@ class Postgres:
         name: str,
         password: str,
         superuser_password: str,
+        follower: str | None,
         data: Path,
         port: int,
         log: Path,
@@ -36,6 +38,8 @@ class Postgres:
         self._role = role(name)
         self._password = password
         self._superuser_password = superuser_password
+        self._follower = follower
+        self.is_followable = asyncio.Event()
         self._data = data
         self._port = port
         self._log = log
@@ -55,7 +59,7 @@ class Postgres:
                 str(self._data),
                 "-p",
                 str(self._port),
-                *postgresql.options(major=major, listen="127.0.0.1"),
+                *postgresql.options(major=major, listen="127.0.0.1", is_replicated=self._follower is not None),
             ],
             log=self._log,
             cwd=self._data,
@@ -65,24 +69,29 @@ class Postgres:
         )
 
     async def why_not_ready(self, process: Process) -> str | None:
-        """Read the eighth line of postmaster.pid, which is PostgreSQL's own word; then make role and database."""
-        lines: list[str] = []
-        with contextlib.suppress(OSError):
-            lines = (self._data / "postmaster.pid").read_text().split("\n")
-        if len(lines) < 8 or lines[0] != str(process.pid):
-            return "PostgreSQL has not written postmaster.pid"
-        if not lines[7].startswith("ready"):
-            return f"PostgreSQL says {lines[7].strip()!r}"
-        if (self._data / PASSWORD_FILE).exists():
-            await self._provision()
+        """Ask PostgreSQL itself; then make role and database, where they are not there yet."""
+        why = why_not_ready(self._data, process)
+        if why is not None:
+            return why
+        secret = self._data / PASSWORD_FILE
+        if secret.exists():
+            await self._provision(secret)
+        if self._follower is not None and not self.is_followable.is_set():
+            statements = postgresql.followed(self._follower)
+            await self._run(statements, database=self._role, password=self._superuser_password)
+            self.is_followable.set()
         return None
 
-    async def _provision(self) -> None:
+    async def _provision(self, secret: Path) -> None:
         """Give the superuser a password of this platform, and the component its role and database."""
-        secret = self._data / PASSWORD_FILE
         statements = f"ALTER ROLE {SUPERUSER} PASSWORD '{self._superuser_password}';\n" + postgresql.ownership(
             self._role, self._password
         )
+        await self._run(statements, database=DATABASE, password=secret.read_text(encoding="ascii"))
+        secret.unlink()
+
+    async def _run(self, statements: str, *, database: str, password: str) -> None:
+        """Run statements as the superuser, all or none."""
         await self._launcher.run(
             [str(self._identity.binary.with_name("psql")), "-X", "-q", "-1", "-v", "ON_ERROR_STOP=1", "-f", "-"],
             log=self._log,
@@ -92,8 +101,8 @@ class Postgres:
                 "PGHOST": "127.0.0.1",
                 "PGPORT": str(self._port),
                 "PGUSER": SUPERUSER,
-                "PGPASSWORD": secret.read_text(encoding="ascii"),
-                "PGDATABASE": DATABASE,
+                "PGPASSWORD": password,
+                "PGDATABASE": database,
                 "PGSSLMODE": "disable",
                 "PGGSSENCMODE": "disable",
                 "PGCONNECT_TIMEOUT": "10",
@@ -101,4 +110,13 @@ class Postgres:
             text=statements,
             timeout_s=30.0,
         )
-        secret.unlink()
+
+
+def why_not_ready(data: Path, process: Process) -> str | None:
+    """Read the eighth line of postmaster.pid, which is PostgreSQL's own word; None when connections are accepted."""
+    lines: list[str] = []
+    with contextlib.suppress(OSError):
+        lines = (data / "postmaster.pid").read_text().split("\n")
+    if len(lines) < 8 or lines[0] != str(process.pid):
+        return "PostgreSQL has not written postmaster.pid"
+    return None if lines[7].startswith("ready") else f"PostgreSQL says {lines[7].strip()!r}"

@@ -23,7 +23,7 @@ from tracelab.services.auth.signing import KeyMissing, Keys
 from tracelab.services.kit import viewer
 from tracelab.services.kit.app import Parts, build
 from tracelab.services.kit.cache import Cache
-from tracelab.services.kit.database import Database
+from tracelab.services.kit.database import Database, optional
 from tracelab.services.kit.edge import Edge
 from tracelab.services.kit.identifier import new_id
 from tracelab.services.kit.limit import Limits
@@ -66,6 +66,7 @@ def create_app(settings: ServiceSettings) -> ASGIApp:
     """Return the application of one instance."""
     database = Database(
         settings.edges["auth-db"][0],
+        replicas=settings.edges.get("auth-db-replica", ()),
         target="auth-db",
         edge="auth->auth-db",
         migrations=Path(__file__).with_name("migrations"),
@@ -73,7 +74,7 @@ def create_app(settings: ServiceSettings) -> ASGIApp:
     cache = Cache(settings.edges["auth-redis"][0], target="auth-redis", edge="auth->auth-redis", broken=settings.broken)
     profile = Edge(settings.service, "profile", settings.edges["profile"], service_token=settings.service_token)
     idp = Edge(settings.service, "idp", settings.edges["idp"])
-    accounts = SqlAccounts(database.engine)
+    accounts = SqlAccounts(database)
     sessions = CachedSessions(cache, accounts)
     profiles = ProfileClient(profile)
     passwords = Bcrypt(settings.bcrypt_cost)
@@ -124,7 +125,7 @@ def create_app(settings: ServiceSettings) -> ASGIApp:
             routers=[callback.router, routes.router, leaving.router],
             lifespan=lifespan,
             required={"auth-db": _Store(database, keys)},
-            optional={"auth-redis": cache},
+            optional={"auth-redis": cache, **optional(database)},
             translations={
                 Taken: 409,
                 WrongPassword: 401,

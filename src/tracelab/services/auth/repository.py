@@ -6,7 +6,7 @@ from typing import Any, Final
 
 from sqlalchemy import text
 from sqlalchemy.exc import IntegrityError
-from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine
+from sqlalchemy.ext.asyncio import AsyncConnection
 
 from tracelab.services.auth.domain import (
     LOGINS_PER_MIN,
@@ -138,8 +138,9 @@ _SETTLE: Final = text("DELETE FROM outbox WHERE user_id = ANY(CAST(:ids AS uuid[
 class SqlAccounts:
     """Implements `Accounts` and `Outbox`."""
 
-    def __init__(self, engine: AsyncEngine) -> None:
-        self._engine = engine.execution_options(isolation_level="AUTOCOMMIT")
+    def __init__(self, database: Database) -> None:
+        self._database = database
+        self._engine = database.engine.execution_options(isolation_level="AUTOCOMMIT")
 
     async def add(self, newcomer: Newcomer) -> None:
         """Store an account, its first session and the profile to deliver, all or nothing; raise `Taken`."""
@@ -183,10 +184,10 @@ class SqlAccounts:
 
     async def by_id(self, user_id: str) -> Account:
         """Return an account; raise `SessionEnded` where there is none any more."""
-        async with self._engine.connect() as connection:
-            row = (await connection.execute(_BY_ID, {"id": user_id})).mappings().one_or_none()
-        if row is None:
+        rows = await self._database.read(_BY_ID, {"id": user_id})
+        if not rows:
             raise SessionEnded("there is no such account any more")
+        row = rows[0]
         return Account(id=row["id"], username=row["username"], email=row["email"])
 
     async def add_session(self, session: Session) -> None:
@@ -202,10 +203,10 @@ class SqlAccounts:
 
     async def session(self, session_id: str) -> Session:
         """Return a session; raise `SessionEnded`."""
-        async with self._engine.connect() as connection:
-            row = (await connection.execute(_SESSION, {"id": session_id})).mappings().one_or_none()
-        if row is None:
+        rows = await self._database.read(_SESSION, {"id": session_id})
+        if not rows:
             raise SessionEnded("the session is over; log in again")
+        row = rows[0]
         return Session(
             id=session_id,
             user_id=row["user_id"],

@@ -4,7 +4,7 @@ import asyncio
 import contextlib
 import select
 import threading
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Mapping, Sequence
 from pathlib import Path
 from time import monotonic
 from typing import Any, Final
@@ -15,8 +15,8 @@ from alembic.runtime.environment import EnvironmentContext
 from alembic.script import ScriptDirectory
 from psycopg import waiting
 from psycopg.abc import RV, PQGen
-from sqlalchemy import create_engine, event, text
-from sqlalchemy.engine import make_url
+from sqlalchemy import RowMapping, TextClause, create_engine, event, text
+from sqlalchemy.engine import URL, make_url
 from sqlalchemy.exc import DisconnectionError, InterfaceError, OperationalError
 from sqlalchemy.exc import TimeoutError as PoolTimeout
 from sqlalchemy.ext.asyncio import AsyncEngine, create_async_engine
@@ -26,8 +26,10 @@ from tracelab.conventions import BULKHEAD_FULL, CIRCUIT_OPEN, DEADLINE_EXCEEDED
 from tracelab.services.kit import breaker, deadline
 from tracelab.services.kit.policy import POSTGRESQL, Policy
 from tracelab.services.kit.refusal import note_refusal
+from tracelab.services.kit.replica import Replica, rows
+from tracelab.services.kit.standin import StandIn, note
 from tracelab.telemetry.database import measured_pool, trace_engine
-from tracelab.telemetry.tracing import untraced
+from tracelab.telemetry.tracing import error_type, untraced
 
 _SESSION_S: Final = 0.5  # TCP and the handshake of both sides; libpq does not time the first alone
 _MIGRATION_CONNECT_S: Final = 2  # libpq takes no less
@@ -46,6 +48,7 @@ class DatabaseRefused(PoolTimeout):
 
 # What a statement raises when the database is away, slow or fully taken: what an old copy may stand in for.
 FAILURES: Final = (OperationalError, InterfaceError, PoolTimeout)
+REPLICA: Final = "replica"
 
 
 class Database:
@@ -55,30 +58,69 @@ class Database:
     the server has at most `policy.read_s`, and what is left of the request's deadline; a connection that took longer
     is closed. A connection that the server has closed meanwhile is not given out: its socket says so, without asking
     over the network.
+
+    `replicas` are the URLs of its standby, at an edge of its own (``feed->feed-db-replica``): one, or none.
     """
 
-    def __init__(self, url: str, *, target: str, edge: str = "", migrations: Path, policy: Policy = POSTGRESQL) -> None:
+    def __init__(
+        self,
+        url: str,
+        *,
+        target: str,
+        edge: str = "",
+        migrations: Path,
+        replicas: Sequence[str] = (),
+        policy: Policy = POSTGRESQL,
+    ) -> None:
         self._url = make_url(url).set(drivername="postgresql+psycopg")
+        self._target = target
         self._migrations = migrations
-        edge = edge or target
-        circuit = breaker.told(edge, policy.breaker)
-        self.engine: AsyncEngine = create_async_engine(
-            self._url,
-            poolclass=_guarded_pool(edge, target, circuit, policy),
-            pool_size=policy.calls,
-            max_overflow=0,
-            connect_args={
-                "options": f"-c statement_timeout={_STATEMENT_MS}",
-                "async_creator_fn": _connector(circuit, policy),
-            },
-        )
-        event.listen(self.engine.sync_engine, "handle_error", _spare_the_others)
-        event.listen(self.engine.sync_engine, "checkout", _revalidate)
-        trace_engine(self.engine, target=target)
+        self.engine = _engine(self._url, target=target, edge=edge or target, policy=policy)
+        self._single = self.engine.execution_options(isolation_level="AUTOCOMMIT")  # one statement: no BEGIN, no COMMIT
+        self.replica: Replica | None = None
+        if replicas:
+            standby = replica_of(target)
+            follower = _engine(
+                make_url(replicas[0]).set(drivername="postgresql+psycopg"),
+                target=standby,
+                edge=replica_of(edge or target),
+                policy=policy,
+            )
+            self.replica = Replica(follower, primary=self.engine, target=standby)
 
     async def prepare(self) -> None:
         """Bring the schema to its newest revision; instances that start together take turns."""
         await asyncio.to_thread(self._migrate)
+        if self.replica is not None:
+            self.replica.start()
+
+    async def read(
+        self, statement: TextClause, values: Mapping[str, Any], *, may_lag: bool = False
+    ) -> Sequence[RowMapping]:
+        """Read rows by one statement, from whoever has them.
+
+        What `may_lag` is asked of the standby, and of the primary only where that does not do. All else is asked of
+        the primary, so that people see what they have just written, and what is kept in a cache is not older than what
+        made it be dropped there. Where the primary fails the standby stands in, unless it was left behind
+        (`replica.MAX_LAG_S`): without a lag that is known to be small there is no answer rather than an old one.
+
+        Raises:
+            FAILURES: neither answers.
+        """
+        replica = self.replica
+        if replica is None or not replica.may_serve:
+            return await rows(self._single, statement, values)
+        if may_lag:
+            with contextlib.suppress(*FAILURES):
+                return await rows(replica.single, statement, values)
+        try:
+            return await rows(self._single, statement, values)
+        except FAILURES as error:
+            if may_lag or not replica.may_serve:  # it was asked already, or fell behind meanwhile
+                raise
+            found = await rows(replica.single, statement, values)
+            note(StandIn(target=self._target, source=REPLICA, reason=error_type(error)))
+            return found
 
     async def check(self) -> None:
         """Ask the server whether it answers."""
@@ -88,6 +130,8 @@ class Database:
 
     async def close(self) -> None:
         """Close all connections."""
+        if self.replica is not None:
+            await self.replica.close()
         await self.engine.dispose()
 
     def _migrate(self) -> None:
@@ -107,6 +151,34 @@ class Database:
             connection.execute(text(f"SELECT pg_advisory_xact_lock({_MIGRATION_LOCK})"))
             environment.configure(connection=connection)
             environment.run_migrations()
+
+
+def replica_of(word: str) -> str:
+    """Return what the standby's edge, or its end, is called: ``feed->feed-db-replica``."""
+    return f"{word}-replica"
+
+
+def optional(database: Database) -> dict[str, Replica]:
+    """Return the standby of a database, if there is one, as a store that a service can do without."""
+    return {} if database.replica is None else {database.replica.target: database.replica}
+
+
+def _engine(url: URL, *, target: str, edge: str, policy: Policy) -> AsyncEngine:
+    circuit = breaker.told(edge, policy.breaker)
+    engine = create_async_engine(
+        url,
+        poolclass=_guarded_pool(edge, target, circuit, policy),
+        pool_size=policy.calls,
+        max_overflow=0,
+        connect_args={
+            "options": f"-c statement_timeout={_STATEMENT_MS}",
+            "async_creator_fn": _connector(circuit, policy),
+        },
+    )
+    event.listen(engine.sync_engine, "handle_error", _spare_the_others)
+    event.listen(engine.sync_engine, "checkout", _revalidate)
+    trace_engine(engine, target=target)
+    return engine
 
 
 class _Connection(psycopg.AsyncConnection[Any]):

@@ -6,9 +6,9 @@ from typing import Any, Final
 
 from sqlalchemy import RowMapping, TextClause
 from sqlalchemy.exc import IntegrityError
-from sqlalchemy.ext.asyncio import AsyncEngine
 
 from tracelab.clock import iso
+from tracelab.services.kit.database import Database
 from tracelab.services.messaging import statements
 from tracelab.services.messaging.conversation import (
     MAX_UNREAD,
@@ -30,9 +30,10 @@ _BATCHES: Final = 20  # of missed messages in one poll: an instance that missed 
 class SqlArchive:
     """Implements `Archive`, finds what an instance missed, and who shares a conversation with whom."""
 
-    def __init__(self, engine: AsyncEngine) -> None:
-        self._engine = engine
-        self._single = engine.execution_options(isolation_level="AUTOCOMMIT")  # one statement: no BEGIN, no COMMIT
+    def __init__(self, database: Database) -> None:
+        self._database = database
+        self._engine = database.engine
+        self._single = database.engine.execution_options(isolation_level="AUTOCOMMIT")  # one statement: no BEGIN
 
     async def direct(self, conversation: Conversation) -> Conversation:
         """Return the direct conversation of its two members, made as given if there is none.
@@ -78,16 +79,15 @@ class SqlArchive:
 
     async def conversation(self, conversation_id: str) -> Conversation:
         """Return a conversation; raise `ConversationMissing`."""
-        found = await self._rows(statements.BY_ID, id=conversation_id)
+        found = await self._database.read(statements.BY_ID, {"id": conversation_id})
         if not found:
             raise ConversationMissing("there is no such conversation")
         return _conversation(found[0])
 
     async def conversations(self, user_id: str, limit: int, before: str | None) -> list[Conversation]:
         """Return a member's conversations, that with the newest message first, and what is unread in each."""
-        rows = await self._rows(
-            statements.MINE, user_id=user_id, limit=limit, before=before or statements.NEWEST, most=MAX_UNREAD
-        )
+        values = {"user_id": user_id, "limit": limit, "before": before or statements.NEWEST, "most": MAX_UNREAD}
+        rows = await self._database.read(statements.MINE, values, may_lag=before is not None)
         return [
             _conversation(row, last=_message(row) if row["id"] else None, unread=row["unread"], read=row["read"] or {})
             for row in rows
@@ -124,13 +124,13 @@ class SqlArchive:
 
     async def history(self, user_id: str, conversation_id: str, limit: int, before: str | None) -> list[Message]:
         """Return messages to a member, newest first; raise `ConversationMissing` to others."""
-        rows = await self._rows(
-            statements.HISTORY,
-            user_id=user_id,
-            conversation_id=conversation_id,
-            limit=limit,
-            before=before or statements.NEWEST,
-        )
+        values = {
+            "user_id": user_id,
+            "conversation_id": conversation_id,
+            "limit": limit,
+            "before": before or statements.NEWEST,
+        }
+        rows = await self._database.read(statements.HISTORY, values, may_lag=before is not None)
         if not rows:
             raise ConversationMissing("there is no such conversation")
         return [_message(row) for row in rows if row["id"]]
@@ -160,7 +160,8 @@ class SqlArchive:
 
     async def contacts(self, user_id: str, limit: int) -> list[str]:
         """Return people who share a conversation with somebody."""
-        return [row["id"] for row in await self._rows(statements.CONTACTS, user_id=user_id, limit=limit)]
+        values = {"user_id": user_id, "limit": limit}
+        return [row["id"] for row in await self._database.read(statements.CONTACTS, values, may_lag=True)]
 
     async def missed(self, users: Sequence[str], since_ns: int) -> AsyncIterator[Envelope]:
         """Yield the messages to some people that were stored since a time, oldest first."""

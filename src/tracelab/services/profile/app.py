@@ -8,7 +8,7 @@ from starlette.types import ASGIApp
 
 from tracelab.services.kit.app import Parts, build
 from tracelab.services.kit.cache import Cache
-from tracelab.services.kit.database import Database
+from tracelab.services.kit.database import Database, optional
 from tracelab.services.kit.edge import Edge
 from tracelab.services.kit.limit import Limits
 from tracelab.services.kit.outbox import Outbox
@@ -29,6 +29,7 @@ def create_app(settings: ServiceSettings) -> ASGIApp:
 
     database = Database(
         settings.edges["user-db"][0],
+        replicas=settings.edges.get("user-db-replica", ()),
         target="user-db",
         edge="profile->user-db",
         migrations=Path(__file__).with_name("migrations"),
@@ -41,7 +42,7 @@ def create_app(settings: ServiceSettings) -> ASGIApp:
     )
     edges = {name: edge(name) for name in LEAVE}
     tokens = Tokens(edges["auth"])
-    profiles = SqlProfiles(database.engine)
+    profiles = SqlProfiles(database)
     media, timelines = MediaClient(edges["media"]), FeedClient(edges["feed"])
     copies = CachedPeople(cache, profiles, media)
     people = People(profiles=profiles, copies=copies, timelines=timelines, media=media)
@@ -67,7 +68,7 @@ def create_app(settings: ServiceSettings) -> ASGIApp:
             routers=[router],
             lifespan=lifespan,
             required={"user-db": database},
-            optional={"profile-redis": cache},
+            optional={"profile-redis": cache, **optional(database)},
             translations={ProfileMissing: 404, FollowsSelf: 422, BadCursor: 422, Departed: 410},
             state={
                 "tokens": tokens,
