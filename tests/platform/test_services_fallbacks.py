@@ -226,6 +226,25 @@ async def test_without_profile_a_timeline_is_made_of_whom_they_last_followed(
     assert served_by(platform, own, "feed").attributes["tracelab.fallback.source"] == "own_posts"
 
 
+async def test_without_profile_followers_hear_of_a_post_later(platform: Platform, client: Client) -> None:
+    """Their cached timelines are dropped by feed's outbox, soon after profile is back to name them."""
+    ann, bob = await client.register(), await client.register()
+    await client.ask("POST", f"/api/users/{bob.id}/follow", token=ann.token)
+
+    async def ann_reads(*texts: str) -> bool:
+        page = (await client.ask("GET", f"/api/timeline/{ann.id}", token=ann.token)).document
+        return [item["text"] for item in page["items"]] == list(texts)
+
+    await until(ann_reads)
+    async with away(platform, "profile#1"):
+        answer = await client.ask("POST", "/api/posts", token=bob.token, body={"text": "late"})
+        assert answer.status == 201
+        assert await ann_reads(), "her timeline is in the cache, and nobody could say that she follows him"
+    back_s = monotonic()
+    await until(lambda: ann_reads("late"))
+    assert monotonic() - back_s < 10
+
+
 def picture() -> bytes:
     """Return a small PNG."""
     out = io.BytesIO()
@@ -253,7 +272,8 @@ async def test_without_media_posts_lack_their_pictures_and_the_gateway_serves_wh
     status, _, medium = await upload(platform, ann)
     assert status == 201
     seen, unseen = (f"/media/{medium['id']}/{variant}" for variant in ("original", "thumb"))
-    await client.ask("POST", "/api/posts", token=ann.token, body={"text": "look", "media_id": medium["id"]})
+    post = {"text": "look", "media_ids": [medium["id"]]}
+    assert (await client.ask("POST", "/api/posts", token=ann.token, body=post)).status == 201
     async with aiohttp.ClientSession(platform.gateway) as session:
         async with session.get(seen) as response:
             assert response.status == 200

@@ -79,8 +79,9 @@ class Crowd:
                 await self._ask(client, person, "GET", f"/api/users/{person.id}")
                 await self._ask(client, person, "GET", "/api/conversations")
                 await self._ask(client, person, "GET", "/api/auth/me")
-                if turn % 4 == 0:
+                if turn % 8 == 0:  # a person writes at most 60 times a minute, and logs in 10 times
                     await self._ask(client, person, "POST", "/api/posts", {"text": f"turn {turn}"})
+                if turn % 64 == 0:
                     login = {"username": person.username, "password": person.password}
                     await self._ask(client, person, "POST", "/api/auth/login", login)
                 await asyncio.sleep(0.05)  # a person's pace: five of them stay below the gateway's limit

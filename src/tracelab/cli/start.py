@@ -44,6 +44,10 @@ def up(
     port: Annotated[
         list[str] | None, typer.Option("--port", help="Fix a component's port.", metavar="COMPONENT=PORT")
     ] = None,
+    replicas: Annotated[int, typer.Option(min=1, max=8, help="How many instances of every service.")] = 1,
+    db_replicas: Annotated[
+        bool, typer.Option("--db-replicas", help="A standby of every database, read when its primary is away.")
+    ] = False,
     use: Annotated[
         list[str] | None,
         typer.Option("--use", help="A store that somebody else runs, by its URL.", metavar="COMPONENT=URL"),
@@ -51,10 +55,6 @@ def up(
     images: Annotated[
         str | None, typer.Option(help="Containers: 'bundled' (one image, ours) or 'upstream'.", metavar="SET")
     ] = None,
-    replicas: Annotated[int, typer.Option(min=1, max=8, help="How many instances of every service.")] = 1,
-    db_replicas: Annotated[
-        bool, typer.Option("--db-replicas", help="A standby of every database, read when its primary is away.")
-    ] = False,
     telemetry: Annotated[str, typer.Option(help="'sdk', or 'off' to see what observing costs.")] = "sdk",
     timeout: Annotated[str, typer.Option(help="How long everything may take to become ready.")] = "60s",
     name: Name = None,

@@ -41,8 +41,8 @@ PROBLEM_JSON = "application/problem+json"
 # them on while nobody answers that. A whole file only: a range of one goes to the service.
 _COPIED = "/media/{media_id}/{variant}"
 _SAFE = ("GET", "HEAD", "OPTIONS")
-_LOOPBACK = "127.0.0.1"
 _DEGRADED = HEADER_DEGRADED.lower().replace("-", "_")
+_LOOPBACK = "127.0.0.1"
 _SPARE_MS = 50  # the gateway gives up this long before its caller would, so that the caller gets an answer
 
 
@@ -134,18 +134,19 @@ def render(
     folder: Path,
     access_log: Path,
     run_as_root: bool,
+    modules: Sequence[str] = (),
+    script: Path | None = None,
     address: str = _LOOPBACK,
     trusted: Sequence[str] = (),
-    modules: Sequence[str] = (),
     limits: Limits = LIMITS,
 ) -> str:
     """Return ``nginx.conf`` for a topology.
 
     `upstreams` maps each service to the addresses of its instances (``127.0.0.1:20001``), taken
-    from the gateway's edges; `folder` exists, and holds the pid file, all temporary files, and `SCRIPT` under
-    `SCRIPT_NAME`. It listens at `address`:`listen`. Beside loopback, who comes from one of the `trusted` addresses is
-    believed where it says that a request comes from (a container engine's proxy, through which all phones come).
-    `modules` are loaded first: where NGINX was built without njs, that is one.
+    from the gateway's edges; `folder` exists, and holds the pid file and all temporary files; `SCRIPT` stands there
+    under `SCRIPT_NAME`, or where `script` says. `modules` are loaded first: where NGINX was built without njs, that is
+    one. It listens at `address`:`listen`. Beside loopback, who comes from one of the `trusted` addresses is believed
+    where it says that a request comes from (a container engine's proxy, through which all phones come).
 
     Raises:
         UsageError: a service has no address, or two services serve one template.
@@ -167,7 +168,7 @@ def render(
         "error_log stderr warn;",
         "events { worker_connections 3072; }",
         "http {",
-        *(f"    {line}" for line in _http(folder, access_log, trusted, limits)),
+        *(f"    {line}" for line in _http(folder, access_log, script or folder / SCRIPT_NAME, trusted, limits)),
         *(f"    {line}" for line in _maps(services, templates, counted, limits)),
         *(f"    {line}" for line in _upstreams(services, upstreams, folder)),
         "    server {",
@@ -209,7 +210,7 @@ def _path(path: Path, *, prefix: str = "") -> str:
     return f'"{text}"'
 
 
-def _http(folder: Path, access_log: Path, trusted: Sequence[str], limits: Limits) -> Iterator[str]:
+def _http(folder: Path, access_log: Path, script: Path, trusted: Sequence[str], limits: Limits) -> Iterator[str]:
     for kind in ("client_body", "proxy", "fastcgi", "uwsgi", "scgi"):
         yield f"{kind}_temp_path {_path(folder / kind)};"
     fields = ",".join(f'"{key}":"{variable}"' for key, variable in _LOG_FIELDS.items())
@@ -219,7 +220,7 @@ def _http(folder: Path, access_log: Path, trusted: Sequence[str], limits: Limits
         f"proxy_cache_path {_path(folder / 'kept')} levels=1:2 keys_zone=kept:4m"
         f" max_size={limits.kept_megabytes}m inactive={limits.kept_s}s use_temp_path=off;"
     )
-    yield f"js_import copies from {_path(folder / SCRIPT_NAME)};"
+    yield f"js_import copies from {_path(script)};"
     yield f"js_shared_dict_zone zone=copied:4m timeout={limits.kept_every_s}s evict;"
     yield "js_set $tl_copy copies.name;"
     yield "js_set $tl_zone copies.zone;"

@@ -202,7 +202,7 @@ class Planner:
         )
 
     def _gateway(self, component: Component, instance: str, wiring: Wiring) -> Spec:
-        path = "/etc/tracelab/nginx.conf"
+        path, script = "/etc/tracelab/nginx.conf", f"/etc/tracelab/{nginx.SCRIPT_NAME}"
         text = nginx.render(
             self.topology,
             listen=_PORTS[Kind.GATEWAY],
@@ -212,12 +212,15 @@ class Planner:
             folder=Path(gateway.FOLDER),
             access_log=Path(_ACCESS_LOG),
             run_as_root=not self._is_bundled,
+            modules=() if self._is_bundled else (gateway.NJS,),
+            script=Path(script),
         )
+        files = {path: text, script: nginx.SCRIPT}
         question = Question(protocol="http", port=self.ports[instance], word=nginx.HEALTH)
         volumes = {ACCESS_LOG_VOLUME: _LOG_FOLDER}
         if self._is_bundled:
             environment = {"TRACELAB_CONFIGURATION": path, "TRACELAB_ACCESS_LOG": _ACCESS_LOG}
-            return self._own(component, instance, wiring, question, environment, volumes=volumes, files={path: text})
+            return self._own(component, instance, wiring, question, environment, volumes=volumes, files=files)
         return self._spec(
             component,
             instance,
@@ -227,7 +230,7 @@ class Planner:
             command=tuple(gateway.command("nginx", path, _ACCESS_LOG)),
             is_entry=True,
             volumes=volumes,
-            files={path: text},
+            files=files,
         )
 
     def _collector(self, component: Component, instance: str, wiring: Wiring) -> Spec:

@@ -73,17 +73,17 @@ class Postgres:
         why = why_not_ready(self._data, process)
         if why is not None:
             return why
-        secret = self._data / PASSWORD_FILE
-        if secret.exists():
-            await self._provision(secret)
+        if (self._data / PASSWORD_FILE).exists():
+            await self._provision()
         if self._follower is not None and not self.is_followable.is_set():
             statements = postgresql.followed(self._follower)
             await self._run(statements, database=self._role, password=self._superuser_password)
             self.is_followable.set()
         return None
 
-    async def _provision(self, secret: Path) -> None:
+    async def _provision(self) -> None:
         """Give the superuser a password of this platform, and the component its role and database."""
+        secret = self._data / PASSWORD_FILE
         statements = f"ALTER ROLE {SUPERUSER} PASSWORD '{self._superuser_password}';\n" + postgresql.ownership(
             self._role, self._password
         )

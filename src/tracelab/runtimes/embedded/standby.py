@@ -82,7 +82,7 @@ class Standby:
         )
 
     async def why_not_ready(self, process: Process) -> str | None:
-        """Ask whether it answers reads; that it follows is asked by those who read, as they know what it should have."""
+        """Ask whether it answers reads; how well it follows is measured by those who read from it."""
         return why_not_ready(self._data, process)
 
     async def _copy(self) -> None:

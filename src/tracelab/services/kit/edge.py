@@ -100,6 +100,7 @@ class _Request:
     query: Mapping[str, str] | None
     headers: Mapping[str, str]
     data: bytes | None
+    read_s: float
     is_repeatable: bool
     attempts: int = 0
     retries: int = 0
@@ -147,7 +148,8 @@ class Edge:
 
         An instance that refuses the connection, or cannot be reached, is passed over for the next at once: nothing
         was sent. What was sent is repeated only where the call `is_idempotent` (None: where its method is). `timeout_s`
-        is for all attempts together: who has a fallback leaves time for it.
+        is for all attempts together: who has a fallback leaves time for it, and what nobody waits for may have more
+        than others.
 
         Raises:
             EdgeUnavailable: nobody answered in time, or with 5xx, or the policy did not let the call happen.
@@ -162,6 +164,7 @@ class Edge:
             query=query,
             headers=sent,
             data=data,
+            read_s=max(self._policy.read_s, timeout_s or 0.0),
             is_repeatable=method in _IDEMPOTENT if is_idempotent is None else is_idempotent,
         )
         try:
@@ -280,9 +283,7 @@ class Edge:
         with client_span(name, target=self._target, attributes=attributes) as span:
             inject(headers)
             headers.update(deadline.header())
-            timeout = aiohttp.ClientTimeout(
-                total=deadline.at_most(self._policy.read_s), sock_connect=self._policy.connect_s
-            )
+            timeout = aiohttp.ClientTimeout(total=deadline.at_most(request.read_s), sock_connect=self._policy.connect_s)
             async with self._client().request(
                 request.method,
                 instance.url + request.path,
