@@ -46,7 +46,7 @@ _REPLICATED = (
     "wal_sender_timeout=5s",
     "wal_receiver_timeout=5s",
     "wal_receiver_status_interval=1s",
-    "wal_retrieve_retry_interval=200ms",  # a primary that is back is followed again at once
+    "wal_retrieve_retry_interval=1s",  # a primary that is back is followed again soon
     "hot_standby_feedback=on",  # what is being read there is not cleaned away here
 )
 # Without fsync and without a slot; the log that is written meanwhile comes along.
