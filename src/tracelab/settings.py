@@ -1,7 +1,7 @@
 """The only reader of the environment."""
 
 import os
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -10,6 +10,7 @@ import platformdirs
 from tracelab.errors import UsageError
 
 _EDGE = "TRACELAB_EDGE_"
+_ROLES = "TRACELAB_ROLES_"
 
 
 def home() -> Path:
@@ -75,13 +76,33 @@ def component(environ: Mapping[str, str] | None = None) -> Given:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class Login:
+    """A role of a database."""
+
+    name: str
+    password: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Roles:
+    """The roles of a database beside that of its edge's URL.
+
+    `owner` has the tables and runs migrations; `system` does what belongs to no user (logins, outboxes, deletions).
+    """
+
+    owner: Login
+    system: Login
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class ServiceSettings:
     """What a service process is given: who it is, one list of URLs per edge, where telemetry goes.
 
     ``otlp_http`` takes spans and logs, ``collector`` the heartbeats that account for them: the same, unless
     a collector that is not ours stands between. ``edges`` maps an edge's target (``feed-db``, ``profile``) to
-    the URLs of its instances. ``origins`` are those of the gateway as browsers know it, the usual one first;
-    ``idp`` is the identity provider's URL for browsers, ``oauth_secret`` what auth and it know each other by.
+    the URLs of its instances, ``roles`` that of a database to its other roles. ``origins`` are those of the
+    gateway as browsers know it, the usual one first; ``idp`` is the identity provider's URL for browsers,
+    ``oauth_secret`` what auth and it know each other by.
     ``broken`` names behaviours that a test switched off; it is empty in every real platform.
     """
 
@@ -91,6 +112,7 @@ class ServiceSettings:
     environment: str
     version: str
     edges: Mapping[str, tuple[str, ...]]
+    roles: Mapping[str, Roles]
     service_token: str
     otlp_http: str | None
     collector: str | None
@@ -127,11 +149,8 @@ def service(environ: Mapping[str, str] | None = None) -> ServiceSettings:
         boot=env.get("TRACELAB_BOOT", "0"),
         environment=env.get("TRACELAB_ENVIRONMENT", "default"),
         version=env.get("TRACELAB_VERSION", "0"),
-        edges={
-            key.removeprefix(_EDGE).lower().replace("_", "-"): tuple(u for u in value.split(",") if u)
-            for key, value in env.items()
-            if key.startswith(_EDGE)
-        },
+        edges={target: tuple(u for u in value.split(",") if u) for target, value in _by_target(env, _EDGE)},
+        roles={target: _roles(target, value) for target, value in _by_target(env, _ROLES)},
         service_token=need("TRACELAB_SERVICE_TOKEN"),
         otlp_http=env.get("TRACELAB_OTLP_HTTP") or None,
         collector=env.get("TRACELAB_COLLECTOR") or env.get("TRACELAB_OTLP_HTTP") or None,
@@ -154,6 +173,16 @@ def edge_variable(target: str) -> str:
     return _EDGE + target.upper().replace("-", "_")
 
 
+def roles_variable(target: str) -> str:
+    """Return the name of the variable that carries a database's other roles: `roles_value`."""
+    return _ROLES + target.upper().replace("-", "_")
+
+
+def roles_value(roles: Roles) -> str:
+    """Return how roles are written: ``owner:password,system:password``, by their names."""
+    return ",".join(f"{login.name}:{login.password}" for login in (roles.owner, roles.system))
+
+
 def passed_to_services() -> dict[str, str]:
     """Return the variables of this process that a runtime hands on to every service: test switches, costs, limits."""
     names = (
@@ -164,3 +193,19 @@ def passed_to_services() -> dict[str, str]:
         "TRACELAB_MEDIA_QUOTA_MB",
     )
     return {name: os.environ[name] for name in names if os.environ.get(name)}
+
+
+def _by_target(env: Mapping[str, str], prefix: str) -> Iterator[tuple[str, str]]:
+    for variable, value in env.items():
+        if variable.startswith(prefix):
+            yield variable.removeprefix(prefix).lower().replace("_", "-"), value
+
+
+def _roles(target: str, value: str) -> Roles:
+    pairs = [one.partition(":") for one in value.split(",")]
+    if len(pairs) != 2 or not all(name and password for name, _, password in pairs):
+        raise UsageError(
+            f"{roles_variable(target)} is not of the form owner:password,system:password", hint="tracelab up"
+        )
+    owner, system = (Login(name=name, password=password) for name, _, password in pairs)
+    return Roles(owner=owner, system=system)

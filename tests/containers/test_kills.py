@@ -11,6 +11,7 @@ import sys
 import time
 from pathlib import Path
 
+from tracelab.platform.social import SOCIAL
 from tracelab.runtimes.containers.leftover import described
 from tracelab.testing.runtime import mentions, until
 
@@ -66,7 +67,7 @@ def test_the_next_up_removes_what_a_killed_up_left(tmp_path: Path) -> None:
     code, said = finish(tracelab(tmp_path, "up", "--runtime", "containers"))
     try:
         assert code == 0, said
-        assert len([what for what in described(tmp_path) if what.startswith("container")]) == 16
+        assert len([what for what in described(tmp_path) if what.startswith("container")]) == len(SOCIAL.components)
     finally:
         code, said = finish(tracelab(tmp_path, "down"))
     assert code == 0, said

@@ -60,7 +60,8 @@ def secret(platform: Platform, name: str) -> str:
     import json
 
     document = json.loads((platform.folder / "data" / "secrets.json").read_text())
-    return str(document["superuser"] if name == "superuser" else document["stores"][name])
+    found = {"superuser": document["superuser"], "owner": document["owners"]["feed-db"], **document["stores"]}
+    return str(found[name])
 
 
 def connect(platform: Platform, password: str, *, user: str = "feed_db") -> psycopg.Connection[tuple[object, ...]]:
@@ -82,12 +83,18 @@ def is_refused(port: int) -> bool:
     return False
 
 
-def test_a_component_owns_its_database_by_a_password_of_this_platform(stores: Platform) -> None:
-    """The role can make tables in its database; a wrong password and the superuser without one are refused."""
-    with connect(stores, secret(stores, "feed-db")) as connection:
+def test_a_database_has_an_owner_by_a_password_of_this_platform(stores: Platform) -> None:
+    """It makes tables, the service's role none; a wrong password and the superuser without one are refused."""
+    with connect(stores, secret(stores, "owner"), user="feed_db_owner") as connection:
         connection.execute("CREATE TABLE owned (id int)")
         connection.rollback()
-    for user in ("feed_db", "postgres"):
+    for statement in ("CREATE TABLE mine (id int)", "CREATE TEMPORARY TABLE mine (id int)", "CREATE SCHEMA mine"):
+        with (
+            connect(stores, secret(stores, "feed-db")) as connection,
+            pytest.raises(psycopg.errors.InsufficientPrivilege),
+        ):
+            connection.execute(statement)
+    for user in ("feed_db", "feed_db_owner", "feed_db_system", "postgres"):
         with pytest.raises(psycopg.OperationalError, match="password"):
             connect(stores, "wrong", user=user)
     with connect(stores, secret(stores, "superuser"), user="postgres") as connection:
@@ -261,12 +268,12 @@ def test_down_leaves_nothing_and_can_keep_the_data(home: Path) -> None:
     """`keep_data` hands the databases to the next `up`; without it folder and lock are gone. Twice is no error."""
     options = UpOptions(home=home, name="kept")
     platform = RUNTIME.up(STORES, options, ignore)
-    with connect(platform, secret(platform, "feed-db")) as connection:
+    with connect(platform, secret(platform, "owner"), user="feed_db_owner") as connection:
         connection.execute("CREATE TABLE kept AS SELECT 42 AS answer")
     RUNTIME.down(platform, ignore, keep_data=True)
     assert "kept" not in handle.names(home)
     platform = RUNTIME.up(STORES, options, ignore)
-    with connect(platform, secret(platform, "feed-db")) as connection:
+    with connect(platform, secret(platform, "owner"), user="feed_db_owner") as connection:
         assert connection.execute("SELECT answer FROM kept").fetchone() == (42,)
     RUNTIME.down(platform, ignore)
     assert not platform.folder.exists()

@@ -23,6 +23,7 @@ from sqlalchemy.exc import OperationalError
 import tracelab.services.feed
 import tracelab.services.profile
 from tracelab.conventions import CACHE_KEEP_S
+from tracelab.platform.handle import Platform
 from tracelab.services.feed.domain import CacheAway, Feed, Post
 from tracelab.services.feed.domain import Edit as PostEdit
 from tracelab.services.feed.reading import Reader
@@ -33,9 +34,11 @@ from tracelab.services.kit.caching import cached
 from tracelab.services.kit.database import Database
 from tracelab.services.kit.edge import Edge
 from tracelab.services.kit.identifier import new_id
+from tracelab.services.kit.person import act_as, acting_as
 from tracelab.services.profile.domain import Change, Departure, Follow, People
 from tracelab.services.profile.repository import CachedPeople, SqlProfiles
 from tracelab.telemetry import statsd
+from tracelab.testing.database import roles_of, url_of
 
 NOW = "2026-11-24T12:00:00.000Z"
 ROWS = ("profile", "following", "followers", "post", "timeline")
@@ -103,20 +106,33 @@ class Away:
         raise OperationalError(statement, None, ConnectionRefusedError("the test took it away"))
 
 
-def migrated(url: str, package: Any, target: str) -> Database:
+def by(user_id: str, call: Callable[[], Awaitable[Any]]) -> Callable[[], Awaitable[Any]]:
+    """Return the same, done for a person."""
+
+    async def called() -> Any:
+        with acting_as(user_id):
+            return await call()
+
+    return called
+
+
+def migrated(platform: Platform, package: Any, target: str) -> Database:
     """Return a database whose schema is a service's newest."""
-    database = Database(url, target=target, migrations=Path(str(package.__file__)).with_name("migrations"))
+    migrations = Path(str(package.__file__)).with_name("migrations")
+    database = Database(url_of(platform, target), roles_of(platform, target), target=target, migrations=migrations)
     database._migrate()
     return database
 
 
 @pytest.fixture
-async def row(request: pytest.FixtureRequest, social_stores: dict[str, str]) -> AsyncIterator[Row]:
+async def row(
+    request: pytest.FixtureRequest, social_platform: Platform, social_stores: dict[str, str]
+) -> AsyncIterator[Row]:
     """One row of the table, by its name."""
     name = str(request.param)
     of_feed = name in ("post", "timeline")
     service, target = ("feed", "feed-db") if of_feed else ("profile", "user-db")
-    database = migrated(social_stores[target], tracelab.services.feed if of_feed else tracelab.services.profile, target)
+    database = migrated(social_platform, tracelab.services.feed if of_feed else tracelab.services.profile, target)
     url = social_stores[f"{service}-redis"]
     cache = Cache(url, target=f"{service}-redis", edge=f"{service}->{service}-redis")
     client = aredis.Redis.from_url(url)
@@ -136,18 +152,19 @@ async def _profile_row(name: str, cache: Cache, database: Database) -> dict[str,
     people = People(profiles=profiles, copies=copies, timelines=others, media=others)
     ann, bob = str(uuid.uuid4()), str(uuid.uuid4())
     for user_id in (ann, bob):
-        await people.create(user_id, f"u{user_id[:8]}", "Somebody")
+        with acting_as(user_id):
+            await people.create(user_id, f"u{user_id[:8]}", "Somebody")
     await cache.forget([f"profile:{ann}"])
 
     def follow(*, on: bool) -> Callable[[], Awaitable[Any]]:
         pair = (ann, bob) if name == "following" else (bob, ann)
-        return lambda: people.follow(Follow(key=new_id(), follower_id=pair[0], followed_id=pair[1]), on=on)
+        return by(pair[0], lambda: people.follow(Follow(key=new_id(), follower_id=pair[0], followed_id=pair[1]), on=on))
 
     read = {"profile": copies.profile, "following": copies.following, "followers": copies.followers}[name]
-    update = {"update": lambda: people.update(ann, Change(bio="changed"))}
+    update = {"update": by(ann, lambda: people.update(ann, Change(bio="changed")))}
     return {
         "key": f"{name}:{ann}",
-        "read": lambda: read(ann),
+        "read": by(bob, lambda: read(ann)),
         "changes": update if name == "profile" else {"follow": follow(on=True), "unfollow": follow(on=False)},
     }
 
@@ -172,17 +189,17 @@ async def _feed_row(name: str, cache: Cache, database: Database) -> dict[str, An
         change, followers = await feed.remove(post_id, ann)
         await feed.fan_out(change, followers or ())
 
-    post_id = await publish()
+    post_id = await by(ann, publish)()
     if name == "post":
         return {
             "key": f"post:{post_id}",
-            "read": lambda: reader.post(post_id),
-            "changes": {"edit": edit, "delete": remove},
+            "read": by(ann, lambda: reader.post(post_id)),
+            "changes": {"edit": by(ann, edit), "delete": by(ann, remove)},
         }
     return {
         "key": f"timeline:{ann}",
-        "read": lambda: reader.timeline(ann, 20, None),
-        "changes": {"new post": publish, "follow, unfollow": lambda: feed.spread([ann])},
+        "read": by(ann, lambda: reader.timeline(ann, 20, None)),
+        "changes": {"new post": by(ann, publish), "follow, unfollow": lambda: feed.spread([ann])},
     }
 
 
@@ -277,14 +294,17 @@ async def test_every_change_takes_the_old_value_away(row: Row) -> None:
             break
 
 
-async def test_only_the_first_page_of_the_usual_size_is_kept(social_stores: dict[str, str]) -> None:
+async def test_only_the_first_page_of_the_usual_size_is_kept(
+    social_platform: Platform, social_stores: dict[str, str]
+) -> None:
     """Other sizes and later pages are put together anew, and cost no memory."""
-    database = migrated(social_stores["feed-db"], tracelab.services.feed, "feed-db")
+    database = migrated(social_platform, tracelab.services.feed, "feed-db")
     cache = Cache(social_stores["feed-redis"], target="feed-redis", edge="feed->feed-redis")
     others, copies = _Neighbours(), CachedTimelines(cache)
     posts = SqlPosts(database)
     reader = Reader(Feed(posts=posts, people=others, last_known=copies, media=others, copies=copies), copies)
     ann = str(uuid.uuid4())
+    act_as(ann)
     for _ in range(3):
         await posts.add(Post(id=new_id(), author_id=ann, text="x", media_ids=(), created_at=NOW))
     client = aredis.Redis.from_url(social_stores["feed-redis"])
@@ -299,10 +319,10 @@ async def test_only_the_first_page_of_the_usual_size_is_kept(social_stores: dict
     await database.close()
 
 
-async def test_who_leaves_is_in_no_copy_any_more(social_stores: dict[str, str]) -> None:
+async def test_who_leaves_is_in_no_copy_any_more(social_platform: Platform, social_stores: dict[str, str]) -> None:
     """The profile, its two lists, and every list of others that it was in are dropped."""
     cache = Cache(social_stores["profile-redis"], target="profile-redis", edge="profile->profile-redis")
-    database = migrated(social_stores["user-db"], tracelab.services.profile, "user-db")
+    database = migrated(social_platform, tracelab.services.profile, "user-db")
     copies = CachedPeople(cache, SqlProfiles(database), _Neighbours())
     keys = ["profile:a", "following:a", "followers:a", "following:fan", "followers:idol"]
     for key in (*keys, "followers:fan"):

@@ -1,15 +1,17 @@
 """What messaging asks its database, with 100,000 messages in it: every read by an index, and in few round trips."""
 
+import functools
 import json
 import time
 import uuid
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
-from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+import psycopg
 import pytest
 from sqlalchemy import event, text
+from sqlalchemy.ext.asyncio import AsyncEngine
 
 from tracelab.clock import iso
 from tracelab.platform.handle import Platform
@@ -18,10 +20,11 @@ from tracelab.runtimes.embedded.runtime import Embedded
 from tracelab.runtimes.port import UpOptions
 from tracelab.services.kit.database import Database
 from tracelab.services.kit.identifier import new_id
-from tracelab.services.kit.policy import POSTGRESQL
+from tracelab.services.kit.person import act_as, acting_as
 from tracelab.services.messaging import repository
 from tracelab.services.messaging.conversation import MAX_UNREAD, Conversation, ConversationMissing, Message
 from tracelab.services.messaging.repository import SqlArchive
+from tracelab.testing.database import Role, roles_of, url_of
 
 STORES = Topology(
     name="stores", components=(Component(name="messages-db", kind=Kind.DATABASE, group="postgres"),), edges=()
@@ -52,14 +55,15 @@ FILL = (
 
 
 class Asked:
-    """The statements that an archive sends, with their values."""
+    """The statements that an archive sends, with their values, and by which engine."""
 
     def __init__(self, database: Database) -> None:
-        self.statements: list[tuple[str, Any]] = []
-        event.listen(database.engine.sync_engine, "before_cursor_execute", self._note)
+        self.statements: list[tuple[AsyncEngine, str, Any]] = []
+        for engine in (database.engine, database.system):
+            event.listen(engine.sync_engine, "before_cursor_execute", functools.partial(self._note, engine))
 
-    def _note(self, _c: Any, _cursor: Any, statement: str, parameters: Any, _context: Any, _many: bool) -> None:
-        self.statements.append((statement, parameters))
+    def _note(self, engine: AsyncEngine, _c: Any, _cursor: Any, statement: str, parameters: Any, *_: Any) -> None:
+        self.statements.append((engine, statement, parameters))
 
 
 @pytest.fixture(scope="module")
@@ -73,20 +77,17 @@ def stores(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Platform]:
 @pytest.fixture
 async def database(stores: Platform) -> AsyncIterator[Database]:
     """The database of messaging with its schema, filled once."""
-    secrets = json.loads((Path(stores.folder) / "data" / "secrets.json").read_text())["stores"]
-    url = f"postgresql://messages_db:{secrets['messages-db']}@127.0.0.1:{stores.instances['messages-db#1']}/messages_db"
     made = Database(
-        url,
+        url_of(stores, "messages-db"),
+        roles_of(stores, "messages-db"),
         target="messages-db",
         migrations=Path(repository.__file__).with_name("migrations"),
-        policy=replace(POSTGRESQL, read_s=60.0),  # to fill a table takes longer than anybody who waits would
     )
     await made.prepare()
-    async with made.engine.begin() as connection:
-        if not (await connection.execute(text("SELECT EXISTS (SELECT FROM messages)"))).scalar_one():
-            await connection.execute(text("SET LOCAL statement_timeout = 0"))
+    with psycopg.connect(url_of(stores, "messages-db", Role.OWNER)) as connection:
+        if connection.execute("SELECT FROM messages LIMIT 1").fetchone() is None:
             for statement in FILL:
-                await connection.execute(text(statement.replace(":", "\\:")))
+                connection.execute(statement)
     yield made
     await made.close()
 
@@ -141,19 +142,21 @@ def scans(plan: dict[str, Any]) -> Iterator[str]:
 async def test_hot_statements_use_indexes_and_few_round_trips(database: Database, name: str) -> None:
     """No table is read from end to end, and no read takes more than two statements."""
     archive = SqlArchive(database)
-    async with database.engine.connect() as connection:
+    async with database.system.connect() as connection:
         row = (await connection.execute(text("SELECT conversation_id, user_id FROM members LIMIT 1"))).one()
     user_id, conversation_id = str(row.user_id), str(row.conversation_id)
-    if name == "again":
-        await archive.add(message(user_id, conversation_id, "again"))
-    asked = Asked(database)
-    await HOT[name](archive, user_id, conversation_id)
+    with acting_as(user_id):
+        if name == "again":
+            await archive.add(message(user_id, conversation_id, "again"))
+        asked = Asked(database)
+        await HOT[name](archive, user_id, conversation_id)
     statements = list(asked.statements)
     assert 1 <= len(statements) <= 2
-    for statement, values in statements:
-        async with database.engine.connect() as connection:
-            explained = await connection.exec_driver_sql(f"EXPLAIN (FORMAT JSON) {statement}", values)
-            (document,) = explained.scalar_one()
+    for engine, statement, values in statements:
+        with acting_as(user_id):
+            async with engine.connect() as connection:
+                explained = await connection.exec_driver_sql(f"EXPLAIN (FORMAT JSON) {statement}", values)
+                (document,) = explained.scalar_one()
         assert list(scans(document["Plan"])) == [], json.dumps(document, indent=1)
 
 
@@ -161,9 +164,11 @@ async def test_unread_messages_are_counted_no_further_than_they_are_shown(databa
     """A conversation with more unread messages than the limit shows the limit; receipts lower the count."""
     archive = SqlArchive(database)
     ann, bob = str(uuid.uuid4()), str(uuid.uuid4())
+    act_as(ann)
     both = tuple(sorted((ann, bob)))
     conversation = await archive.direct(Conversation(id=new_id(), members=both, created_at=iso(time.time_ns())))
     sent = [await archive.add(message(ann, conversation.id, str(number))) for number in range(MAX_UNREAD + 5)]
+    act_as(bob)
     assert [c.unread for c in await archive.conversations(bob, 10, None)] == [MAX_UNREAD]
     assert await archive.mark_read(bob, conversation.id, sent[-3].id)
     assert [(c.unread, c.read) for c in await archive.conversations(bob, 10, None)] == [(2, {bob: sent[-3].id})]
@@ -173,6 +178,7 @@ async def test_conversations_are_paged_without_gap_or_repeat(database: Database)
     """Those in which nothing was said stand where they began; each page begins where the last one ended."""
     archive = SqlArchive(database)
     ann = str(uuid.uuid4())
+    act_as(ann)
     begun = []
     for number in range(7):
         members = tuple(sorted((ann, str(uuid.uuid4()))))
@@ -193,20 +199,23 @@ async def test_the_last_to_leave_takes_the_conversation_along(database: Database
     """Nobody is left to read it; leaving again changes nothing; nobody but a member can be a sender."""
     archive = SqlArchive(database)
     ann, bob = str(uuid.uuid4()), str(uuid.uuid4())
+    act_as(ann)
     both = tuple(sorted((ann, bob)))
     conversation = await archive.direct(Conversation(id=new_id(), members=both, created_at=iso(time.time_ns())))
     await archive.add(message(ann, conversation.id, "1"))
-    with pytest.raises(ConversationMissing):
-        await archive.add(message(str(uuid.uuid4()), conversation.id, "1"))
+    stranger = str(uuid.uuid4())
+    with acting_as(stranger), pytest.raises(ConversationMissing):
+        await archive.add(message(stranger, conversation.id, "1"))
     await archive.anonymise(ann)
     with pytest.raises(ConversationMissing):
         await archive.add(message(ann, conversation.id, "2"))
+    act_as(bob)
     assert [m.sender_id for m in await archive.history(bob, conversation.id, 10, None)] == [None]
     for _ in range(2):
         await archive.anonymise(bob)
     with pytest.raises(ConversationMissing):
         await archive.conversation(conversation.id)
-    async with database.engine.connect() as connection:
+    async with database.system.connect() as connection:
         left = await connection.execute(
             text("SELECT count(*) FROM messages WHERE conversation_id = CAST(:id AS uuid)"), {"id": conversation.id}
         )

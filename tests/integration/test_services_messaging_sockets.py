@@ -1,14 +1,12 @@
 """Sockets of two instances of messaging over real stores: traces, tokens, garbage, and stores that are away."""
 
 import asyncio
-import json
 import socket
 import threading
 import time
 import uuid
 from collections.abc import AsyncIterator, Callable, Iterator, Sequence
 from functools import partial
-from pathlib import Path
 from typing import Any
 
 import aiohttp
@@ -25,8 +23,9 @@ from tracelab.runtimes.embedded.runtime import Embedded
 from tracelab.runtimes.port import UpOptions
 from tracelab.services.kit.process import FRAME_BYTES
 from tracelab.services.messaging.app import create_app
-from tracelab.settings import edge_variable, service
+from tracelab.settings import edge_variable, roles_value, roles_variable, service
 from tracelab.telemetry import propagation, provider
+from tracelab.testing.database import cache_url_of, roles_of, url_of
 
 STORES = Topology(
     name="stores",
@@ -57,13 +56,12 @@ class Instances:
     """Two instances in a thread of their own, with an auth that believes a token what it says of itself."""
 
     def __init__(self, stores: Platform) -> None:
-        secrets = json.loads((Path(stores.folder) / "data" / "secrets.json").read_text())["stores"]
-        database, cache = stores.instances["messages-db#1"], stores.instances["messages-redis#1"]
+        self._roles = roles_value(roles_of(stores, "messages-db"))
         self._listeners = [socket.create_server(("127.0.0.1", 0)) for _ in range(3)]
         self.urls = [f"http://127.0.0.1:{listener.getsockname()[1]}" for listener in self._listeners]
         self._edges = {
-            "messages-db": f"postgresql://messages_db:{secrets['messages-db']}@127.0.0.1:{database}/messages_db",
-            "messages-redis": f"redis://:{secrets['messages-redis']}@127.0.0.1:{cache}/0",
+            "messages-db": url_of(stores, "messages-db"),
+            "messages-redis": cache_url_of(stores, "messages-redis"),
             "auth": self.urls[2],
         }
         identity = provider.Identity(
@@ -80,6 +78,7 @@ class Instances:
             "TRACELAB_SERVICE": "messaging",
             "TRACELAB_INSTANCE": f"messaging#{number}",
             "TRACELAB_SERVICE_TOKEN": "token",
+            roles_variable("messages-db"): self._roles,
             **{edge_variable(target): url for target, url in self._edges.items()},
         }
         settings = service(environment)

@@ -11,15 +11,17 @@ from opentelemetry.sdk.trace.export.in_memory_span_exporter import InMemorySpanE
 from sqlalchemy import text
 from sqlalchemy.ext.asyncio import AsyncEngine, create_async_engine
 
+from tracelab.platform.handle import Platform
 from tracelab.services.kit import outbox
 from tracelab.services.kit.outbox import ENQUEUE, Outbox, Parcel, Undelivered, packed
 from tracelab.telemetry import provider, tracing
+from tracelab.testing.database import Role, url_of
 
 
 @pytest.fixture
-async def engine(social_stores: dict[str, str]) -> AsyncIterator[AsyncEngine]:
+async def engine(social_platform: Platform) -> AsyncIterator[AsyncEngine]:
     """An engine of a schema of its own, with an empty outbox."""
-    url = social_stores["user-db"].replace("postgresql:", "postgresql+psycopg:")
+    url = url_of(social_platform, "user-db", Role.OWNER).replace("postgresql:", "postgresql+psycopg:")
     made = create_async_engine(url, connect_args={"options": "-c search_path=outbox_test"})
     async with made.begin() as connection:
         await connection.execute(text("DROP SCHEMA IF EXISTS outbox_test CASCADE"))

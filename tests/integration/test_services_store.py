@@ -37,7 +37,7 @@ def stores(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Platform]:
 @asynccontextmanager
 async def database_at(url: str, policy: Policy = POSTGRESQL) -> AsyncIterator[Database]:
     """Open a client of a server."""
-    made = Database(url, target="feed-db", edge="feed->feed-db", migrations=Path(), policy=policy)
+    made = Database(url, None, target="feed-db", edge="feed->feed-db", migrations=Path(), policy=policy)
     try:
         yield made
     finally:

@@ -14,11 +14,14 @@ from aiohttp import web
 from httpx import ASGITransport, AsyncClient
 from opentelemetry.sdk.trace.export.in_memory_span_exporter import InMemorySpanExporter
 
+from tracelab.platform.handle import Platform
 from tracelab.platform.social import SOCIAL
+from tracelab.platform.topology import Protocol
 from tracelab.services.feed.app import create_app as create_feed
 from tracelab.services.profile.app import create_app as create_profile
-from tracelab.settings import edge_variable, service
+from tracelab.settings import edge_variable, roles_value, roles_variable, service
 from tracelab.telemetry import provider
+from tracelab.testing.database import Role, cache_url_of, roles_of, url_of
 
 TOKEN = "the platform's"
 BACK_S = 5  # of recovery, by the contract
@@ -56,7 +59,8 @@ class Neighbours:
         if self.is_away:
             return web.Response(status=503)
         assert request.headers["X-Tracelab-Service-Token"] == TOKEN
-        self.asked.append((f"{request.method} {request.path}", await request.json() if request.can_read_body else None))
+        about = await request.json() if request.can_read_body else dict(request.query)
+        self.asked.append((f"{request.method} {request.path}", about))
         self.traceparents[request.path] = request.headers.get("traceparent", "")
         if request.path == "/internal/followers":
             return web.json_response({"items": self.followers})
@@ -75,16 +79,22 @@ async def neighbours() -> AsyncIterator[Neighbours]:
 
 
 @asynccontextmanager
-async def started(name: str, stores: dict[str, str], neighbours: Neighbours) -> AsyncIterator[AsyncClient]:
+async def started(name: str, platform: Platform, neighbours: Neighbours) -> AsyncIterator[AsyncClient]:
     """Start one instance of a service; its end is that of a process that was told to drain."""
     edges = [edge for edge in SOCIAL.edges_from(name) if not edge.is_telemetry]
-    urls = {edge.target: stores.get(edge.target, neighbours.url) for edge in edges}
     environment = {
         "TRACELAB_SERVICE": name,
         "TRACELAB_INSTANCE": f"{name}#1",
         "TRACELAB_SERVICE_TOKEN": TOKEN,
-        **{edge_variable(target): url for target, url in urls.items()},
     }
+    for edge in edges:
+        url = neighbours.url
+        if edge.protocol is Protocol.POSTGRESQL:
+            url = url_of(platform, edge.target)
+            environment[roles_variable(edge.target)] = roles_value(roles_of(platform, edge.target))
+        elif edge.protocol is Protocol.REDIS:
+            url = cache_url_of(platform, edge.target)
+        environment[edge_variable(edge.target)] = url
     served: Any = {"profile": create_profile, "feed": create_feed}[name](service(environment))
     async with (
         served.app.router.lifespan_context(served.app),
@@ -118,14 +128,12 @@ async def newcomer(client: AsyncClient) -> str:
     return user_id
 
 
-async def test_a_deletion_outlives_the_instance_that_took_it(
-    social_stores: dict[str, str], neighbours: Neighbours
-) -> None:
+async def test_a_deletion_outlives_the_instance_that_took_it(social_platform: Platform, neighbours: Neighbours) -> None:
     """With everybody away 202 is a promise all the same: the next instance tells auth, feed, messaging and media."""
     exporter = InMemorySpanExporter()
     identity = provider.Identity(service="profile", instance="profile#1", boot="1", version="1", environment="test")
     telemetry = provider.configure(identity, otlp_http=None, statsd=None, exporter=exporter)
-    async with started("profile", social_stores, neighbours) as first:
+    async with started("profile", social_platform, neighbours) as first:
         ann, fan = await newcomer(first), await newcomer(first)
         assert (await first.post(f"/api/users/{ann}/follow", headers=by(fan))).status_code == 204
         neighbours.is_away = True
@@ -147,7 +155,7 @@ async def test_a_deletion_outlives_the_instance_that_took_it(
         f"POST /internal/users/{ann}/anonymise",
         "POST /internal/timeline/invalidate",
     }
-    async with started("profile", social_stores, neighbours):
+    async with started("profile", social_platform, neighbours):
         await until(lambda: wanted <= neighbours.paths(), timeout_s=10)
         await until(lambda: sum(f"/users/{ann}/delete" in asked for asked, _ in neighbours.asked) >= 3, timeout_s=10)
     told = [body for asked, body in neighbours.asked if asked == "POST /internal/timeline/invalidate"]
@@ -162,14 +170,12 @@ async def test_a_deletion_outlives_the_instance_that_took_it(
     telemetry.shutdown()
 
 
-async def test_followers_hear_of_a_post_once_profile_is_back(
-    social_stores: dict[str, str], neighbours: Neighbours
-) -> None:
+async def test_followers_hear_of_a_post_once_profile_is_back(social_platform: Platform, neighbours: Neighbours) -> None:
     """A post is stored while profile is away; within 5 s of its return no follower has an old timeline."""
     ann, fan = str(uuid.uuid4()), str(uuid.uuid4())
     neighbours.followers = [fan]
-    cache = aredis.Redis.from_url(social_stores["feed-redis"])
-    async with started("feed", social_stores, neighbours) as feed:
+    cache = aredis.Redis.from_url(cache_url_of(social_platform, "feed-redis"))
+    async with started("feed", social_platform, neighbours) as feed:
         page = await feed.get(f"/api/timeline/{fan}", headers=by(fan))
         assert page.status_code == 200
         await cache.set(f"timeline:{fan}", b"as it was")
@@ -186,12 +192,12 @@ async def test_followers_hear_of_a_post_once_profile_is_back(
 
 
 async def test_a_post_that_was_told_at_once_is_not_told_again(
-    social_stores: dict[str, str], neighbours: Neighbours
+    social_platform: Platform, neighbours: Neighbours
 ) -> None:
     """Where everybody answers, the fan-out after the reply settles the parcel: profile is asked once."""
     ann = str(uuid.uuid4())
-    cache = aredis.Redis.from_url(social_stores["feed-redis"])
-    async with started("feed", social_stores, neighbours) as feed:
+    cache = aredis.Redis.from_url(cache_url_of(social_platform, "feed-redis"))
+    async with started("feed", social_platform, neighbours) as feed:
         await cache.set(f"timeline:{ann}", b"as it was")
         post = (await feed.post("/api/posts", json={"text": "hello"}, headers=by(ann))).json()
         deadline = monotonic() + 5
@@ -200,21 +206,24 @@ async def test_a_post_that_was_told_at_once_is_not_told_again(
             await asyncio.sleep(0.02)
         edited = await feed.patch(f"/api/posts/{post['id']}", json={"text": "bye"}, headers=by(ann))
         assert edited.json()["text"] == "bye"
-        database = await psycopg.AsyncConnection.connect(social_stores["feed-db"], autocommit=True)
+        database = await psycopg.AsyncConnection.connect(
+            url_of(social_platform, "feed-db", Role.SYSTEM), autocommit=True
+        )
         deadline = monotonic() + 10
         while (await (await database.execute("SELECT key FROM outbox")).fetchall()) != []:
             assert monotonic() < deadline
             await asyncio.sleep(0.02)
         await database.close()
-    assert [asked for asked, _ in neighbours.asked] == ["GET /internal/followers"] * 2
+    asked = [asked for asked, about in neighbours.asked if about == {"user_id": ann}]
+    assert asked == ["GET /internal/followers"] * 2
     await cache.aclose()
 
 
-async def test_who_left_writes_nothing_any_more(social_stores: dict[str, str], neighbours: Neighbours) -> None:
+async def test_who_left_writes_nothing_any_more(social_platform: Platform, neighbours: Neighbours) -> None:
     """A token outlives its owner's account by seconds; posts, likes and comments of before are gone."""
     ann, bob = str(uuid.uuid4()), str(uuid.uuid4())
     internal = {"X-Tracelab-Service-Token": TOKEN}
-    async with started("feed", social_stores, neighbours) as feed:
+    async with started("feed", social_platform, neighbours) as feed:
         mine = (await feed.post("/api/posts", json={"text": "mine"}, headers=by(ann))).json()["id"]
         his = (await feed.post("/api/posts", json={"text": "his"}, headers=by(bob))).json()["id"]
         await feed.post(f"/api/posts/{his}/comments", json={"text": "nice"}, headers=by(ann))

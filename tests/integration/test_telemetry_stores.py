@@ -25,6 +25,7 @@ from tracelab.runtimes.port import UpOptions
 from tracelab.telemetry import provider, statsd, tracing
 from tracelab.telemetry.database import measured_pool, trace_engine
 from tracelab.telemetry.redis import key_hash, redis_span, traced_redis
+from tracelab.testing.database import Role, url_of
 
 STORES = Topology(
     name="stores",
@@ -88,8 +89,8 @@ def attributes(span: ReadableSpan) -> dict[str, Any]:
 
 async def test_statements_are_children_of_the_task_that_sent_them(stores: Platform, watched: Watched) -> None:
     """Concurrent tasks over one pool: each statement joins its own request, and nothing else is a span."""
-    port, password = stores.instances["feed-db#1"], secret(stores, "feed-db")
-    engine = create_async_engine(f"postgresql+psycopg://feed_db:{password}@127.0.0.1:{port}/feed_db", pool_size=2)
+    url = url_of(stores, "feed-db", Role.OWNER).replace("postgresql:", "postgresql+psycopg:")
+    engine = create_async_engine(url, pool_size=2)
     trace_engine(engine, target="feed-db")
     async with engine.begin() as connection:
         await connection.execute(text("CREATE TABLE posts (id int, body text)"))

@@ -1,52 +1,26 @@
 """Accounts, sessions and tokens through the gateway."""
 
 import asyncio
-import base64
-import hashlib
-import hmac
 import json
 import time
 import uuid
 from collections.abc import AsyncIterator
-from dataclasses import dataclass
 from http.cookies import SimpleCookie
 from typing import Any
 
 import jwt
-import psycopg
 import pytest
-from cryptography.hazmat.primitives import serialization
-from cryptography.hazmat.primitives.asymmetric.rsa import RSAPrivateKey, generate_private_key
+from cryptography.hazmat.primitives.asymmetric.rsa import RSAPrivateKey
 from jwt.algorithms import RSAAlgorithm
 
 from tracelab.experiment.collecting import CollectorClient
 from tracelab.platform.handle import Platform
-from tracelab.platform.social import SOCIAL
-from tracelab.platform.topology import Kind, Route
 from tracelab.runtimes.embedded.runtime import Embedded
-from tracelab.runtimes.wiring import role
 from tracelab.store.reader import open_spans
-from tracelab.testing.person import Client, Person, client_of, stranger
+from tracelab.testing.person import Client, client_of, stranger
+from tracelab.testing.token import Key, bad_tokens, session_of
 
 pytestmark = pytest.mark.platform
-
-PUBLIC = {
-    "POST /api/auth/register",
-    "POST /api/auth/login",
-    "POST /api/auth/refresh",  # by a token of its own
-    "GET /api/auth/google",
-    "GET /api/auth/github",
-    "GET /api/auth/{provider}/callback",
-    "POST /api/validate/token",
-    "GET /.well-known/jwks.json",
-    "GET /media/{media_id}/{variant}",
-}
-NEEDS_A_LOGIN = [
-    route
-    for component in SOCIAL.of_kind(Kind.SERVICE)
-    for route in component.routes
-    if str(route) not in PUBLIC and route.template.startswith("/api/")
-]
 
 
 @pytest.fixture
@@ -54,69 +28,6 @@ async def client(platform: Platform) -> AsyncIterator[Client]:
     """A client of the gateway."""
     async with client_of(platform.gateway) as opened:
         yield opened
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Key:
-    """A signing key of auth."""
-
-    kid: str
-    private: RSAPrivateKey
-
-    def sign(self, *, user_id: str, session_id: str, expires_in_s: float) -> str:
-        """Return a token that only its times tell from one of auth."""
-        claims = {"sub": user_id, "sid": session_id, "exp": int(time.time() + expires_in_s)}
-        return jwt.encode(claims, self.private, "RS256", headers={"kid": self.kid})
-
-
-@pytest.fixture(scope="module")
-def key(platform: Platform) -> Key:
-    """The platform's real key, from auth's own database: without it no expired token can be made."""
-    stores = json.loads((platform.folder / "data" / "secrets.json").read_text(encoding="utf-8"))["stores"]
-    port = platform.instances["auth-db#1"]
-    url = f"postgresql://{role('auth-db')}:{stores['auth-db']}@127.0.0.1:{port}/{role('auth-db')}"
-    with psycopg.connect(url) as connection:
-        row = connection.execute("SELECT kid, private_pem FROM signing_keys ORDER BY created_at DESC").fetchone()
-    assert row is not None
-    private = serialization.load_pem_private_key(row[1].encode(), password=None)
-    assert isinstance(private, RSAPrivateKey)
-    return Key(kid=row[0], private=private)
-
-
-def session_of(token: str) -> str:
-    """Return the session that a token names."""
-    return str(jwt.decode(token, options={"verify_signature": False})["sid"])
-
-
-def encoded(document: dict[str, Any]) -> str:
-    """Return a part of a token."""
-    return base64.urlsafe_b64encode(json.dumps(document).encode()).rstrip(b"=").decode()
-
-
-def bad_tokens(person: Person, key: Key) -> dict[str, str]:
-    """Return tokens that are not good, by what is wrong with them; each names a session that stands."""
-    header, payload, signature = person.token.split(".")
-    claims = jwt.decode(person.token, options={"verify_signature": False})
-    other = generate_private_key(65537, 2048)
-    public_pem = key.private.public_key().public_bytes(
-        serialization.Encoding.PEM, serialization.PublicFormat.SubjectPublicKeyInfo
-    )
-    # By hand: PyJWT refuses to make it, because of what it is.
-    by_secret = f"{encoded({'alg': 'HS256', 'typ': 'JWT', 'kid': key.kid})}.{payload}"
-    mac = base64.urlsafe_b64encode(hmac.digest(public_pem, by_secret.encode(), hashlib.sha256)).rstrip(b"=").decode()
-    return {
-        "no token": "nonsense",
-        "empty parts": "..",
-        "another's claims": f"{header}.{encoded({**claims, 'sub': str(uuid.uuid4())})}.{signature}",
-        "a stranger's key under our kid": jwt.encode(claims, other, "RS256", headers={"kid": key.kid}),
-        "a stranger's key": jwt.encode(claims, other, "RS256", headers={"kid": "0" * 16}),
-        "no kid": jwt.encode(claims, key.private, "RS256"),
-        "alg none": f"{encoded({'alg': 'none', 'typ': 'JWT', 'kid': key.kid})}.{payload}.",
-        "HS256 with the public key": f"{by_secret}.{mac}",
-        "expired": key.sign(user_id=person.id, session_id=session_of(person.token), expires_in_s=-5),
-        "a session that never was": key.sign(user_id=person.id, session_id=str(uuid.uuid4()), expires_in_s=600),
-        "another's session": key.sign(user_id=str(uuid.uuid4()), session_id=session_of(person.token), expires_in_s=600),
-    }
 
 
 # --- accounts --------------------------------------------------------------------------------------
@@ -272,20 +183,6 @@ async def test_a_bad_token_is_refused_where_tokens_are_checked(client: Client, k
     for what, token in bad_tokens(ann, key).items():
         assert (await client.ask("POST", "/api/validate/token", body={"token": token})).status == 401, what
         assert (await client.ask("GET", "/api/auth/me", token=token)).status == 401, what
-
-
-@pytest.mark.parametrize("route", NEEDS_A_LOGIN, ids=str)
-async def test_every_endpoint_refuses_who_is_not_logged_in(client: Client, key: Key, route: Route) -> None:
-    """Anonymous, expired, forged, `alg=none`, HS256 with the public key: 401, as a problem, and how to log in."""
-    ann = await client.register()
-    path = route.template
-    for name in ("user_id", "post_id", "conversation_id", "media_id"):
-        path = path.replace(f"{{{name}}}", ann.id)
-    tokens: dict[str, str | None] = {"anonymous": None, **bad_tokens(ann, key)}
-    for what, token in tokens.items():
-        answer = await client.ask(route.method, path, token=token)
-        assert answer.status == 401, (what, answer)
-        assert answer.headers["WWW-Authenticate"].startswith("Bearer"), what
 
 
 # --- auth is away ----------------------------------------------------------------------------------------

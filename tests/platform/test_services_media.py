@@ -330,7 +330,7 @@ async def test_without_its_object_store(owner: aiohttp.ClientSession, platform: 
     seen = await ready(owner, await upload(owner, photo()))
     _, copy, _ = await fetched(owner, seen["urls"]["thumb"])
     user = medium["owner_id"]
-    async with owner.post("/api/posts", json={"text": "with a picture", "media_id": medium["id"]}) as response:
+    async with owner.post("/api/posts", json={"text": "with a picture", "media_ids": [medium["id"]]}) as response:
         assert response.status == 201
     lease = await asyncio.to_thread(
         lambda: Embedded().kill(platform, ("object-store#1",), fault_id=f"media-{uuid.uuid4().hex}", ttl_s=60)

@@ -8,7 +8,7 @@ import pytest
 
 from tracelab.platform.social import SOCIAL
 from tracelab.platform.topology import Component, Kind, Protocol
-from tracelab.settings import edge_variable, service
+from tracelab.settings import edge_variable, roles_variable, service
 
 URLS = {
     Protocol.POSTGRESQL: "postgresql://role:secret@127.0.0.1:1/name",
@@ -25,6 +25,7 @@ def openapi(component: Component) -> Any:
         "TRACELAB_INSTANCE": f"{component.name}#1",
         "TRACELAB_SERVICE_TOKEN": "token",
         **{edge_variable(e.target): URLS[e.protocol] for e in SOCIAL.edges_from(component.name) if e.protocol in URLS},
+        **{roles_variable(c.name): "owner:secret,system:secret" for c in SOCIAL.of_kind(Kind.DATABASE)},
     }
     module, _, factory = str(component.app).partition(":")
     served: Any = getattr(importlib.import_module(module), factory)(service(environment))

@@ -45,9 +45,24 @@ def test_a_service_learns_its_edges_from_the_environment() -> None:
             "TRACELAB_SERVICE_TOKEN": "t",
             "TRACELAB_EDGE_FEED_DB": "postgresql://a",
             settings.edge_variable("profile"): "http://b,http://c",
+            settings.roles_variable("feed-db"): "a_owner:x,a_system:y",
         }
     )
     assert read.edges == {"feed-db": ("postgresql://a",), "profile": ("http://b", "http://c")}
+    roles = read.roles["feed-db"]
+    assert (roles.owner, roles.system) == (
+        settings.Login(name="a_owner", password="x"),
+        settings.Login(name="a_system", password="y"),
+    )
+    assert settings.roles_value(roles) == "a_owner:x,a_system:y"
+
+
+@pytest.mark.parametrize("value", ["", "a_owner:x", "a_owner:x,a_system", "a:x,b:y,c:z"])
+def test_roles_that_cannot_be_read_name_their_variable(value: str) -> None:
+    """A service does not start with half of its roles."""
+    needed = {"TRACELAB_SERVICE": "feed", "TRACELAB_INSTANCE": "feed#1", "TRACELAB_SERVICE_TOKEN": "t"}
+    with pytest.raises(UsageError, match="TRACELAB_ROLES_FEED_DB"):
+        settings.service({**needed, "TRACELAB_ROLES_FEED_DB": value})
 
 
 def test_a_service_without_its_settings_says_what_is_missing() -> None:

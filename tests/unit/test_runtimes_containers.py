@@ -73,7 +73,27 @@ def test_the_bundled_set_needs_one_image() -> None:
     assert {spec.image for spec in specs(image.BUNDLED).values()} == {image.reference(image.TRACELAB)}
     assert plan.words(SOCIAL, image.BUNDLED, {}) == (image.TRACELAB,)
     kinds = {spec.command[0] for spec in specs(image.BUNDLED).values()}
-    assert kinds == {"database", "cache", "object-store", "gateway", "collector", "service"}
+    assert kinds == {"database", "cache", "object-store", "gateway", "collector", "service", "identity-provider"}
+
+
+@pytest.mark.parametrize("images", [image.BUNDLED, image.UPSTREAM])
+def test_a_database_has_three_roles_by_passwords_of_their_own(images: str) -> None:
+    """Whoever serves people owns nothing and is no superuser; the service is given all three, each its own password."""
+    made = specs(images)
+    environment = made["feed#1"].environment
+    service = urlsplit(environment["TRACELAB_EDGE_FEED_DB"])
+    owner, system = (login.split(":") for login in environment["TRACELAB_ROLES_FEED_DB"].split(","))
+    assert (service.username, owner[0], system[0]) == ("feed_db", "feed_db_owner", "feed_db_system")
+    passwords = {service.password, owner[1], system[1]}
+    assert len(passwords) == 3
+    database = made["feed-db#1"]
+    if images == image.BUNDLED:
+        assert {database.environment[f"TRACELAB_{n}PASSWORD"] for n in ("", "OWNER_", "SYSTEM_")} == passwords
+    else:
+        assert database.environment["POSTGRES_USER"] == "postgres"
+        assert database.environment["POSTGRES_PASSWORD"] not in passwords
+        (script,) = database.files.values()
+        assert all(f"PASSWORD '{password}'" in script for password in passwords)
 
 
 def test_the_upstream_set_is_the_lock_file(monkeypatch: pytest.MonkeyPatch) -> None:

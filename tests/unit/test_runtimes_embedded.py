@@ -152,6 +152,9 @@ def test_every_edge_of_a_service_has_one_url_per_instance() -> None:
         password = wires.secrets.stores["feed-db"]
         address = f"127.0.0.1:{ports['feed-db#1']}"
         assert environment["TRACELAB_EDGE_FEED_DB"] == f"postgresql://feed_db:{password}@{address}/feed_db"
+        owner, system = wires.secrets.owners["feed-db"], wires.secrets.systems["feed-db"]
+        assert environment["TRACELAB_ROLES_FEED_DB"] == f"feed_db_owner:{owner},feed_db_system:{system}"
+        assert len({password, owner, system}) == 3
         profiles = environment["TRACELAB_EDGE_PROFILE"].split(",")
         assert profiles == [f"http://127.0.0.1:{ports[f'profile#{n}']}" for n in (1, 2)]
         store = wires.urls(topology.component("object-store"), Protocol.S3)

@@ -188,7 +188,7 @@ def _span(line: Mapping[str, Any], resource: Mapping[str, str]) -> Span | None:
     known = method if method in _METHODS else "HTTP"
     attributes: dict[str, Any] = {
         HTTP_METHOD: method if method in _METHODS else "_OTHER",
-        "url.scheme": "http",
+        "url.scheme": line.get("scheme") or "http",
         URL_PATH: line["uri"],
         CLIENT_ADDRESS: line["remote_addr"],
         "http.request.size": int(line["bytes_in"] or 0),

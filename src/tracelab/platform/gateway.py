@@ -78,6 +78,15 @@ class Limits:
 
 LIMITS = Limits()
 
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Tls:
+    """By which PEM files the gateway serves HTTPS and nothing else."""
+
+    certificate: Path
+    key: Path
+
+
 # W3C Trace Context: version 00 has exactly four fields, later ones may have more, ff is invalid, as
 # are ids of zeros only. Named groups become variables of the whole request, so each map has its own.
 _TRACEPARENT = (
@@ -92,6 +101,7 @@ _LOG_FIELDS = {
     "flags": "$tl_flags",
     "tracestate": "$tl_state",
     "baggage": "$http_baggage",
+    "scheme": "$scheme",
     "method": "$request_method",
     "uri": "$uri",
     "route": "$tl_route",
@@ -106,6 +116,8 @@ _LOG_FIELDS = {
     "bytes_in": "$request_length",
     "bytes_out": "$body_bytes_sent",
 }
+# Browsers keep to HTTPS for five minutes after the last answer: `localhost` is other people's name too.
+_STRICT = 'add_header Strict-Transport-Security "max-age=300" always;'
 # What NGINX can refuse before it has read a path; a named location is of no use there.
 _EARLY = (400, 408, 414, 431, 505)
 _DETAILS = {
@@ -139,6 +151,7 @@ def render(
     address: str = _LOOPBACK,
     trusted: Sequence[str] = (),
     limits: Limits = LIMITS,
+    tls: Tls | None = None,
 ) -> str:
     """Return ``nginx.conf`` for a topology.
 
@@ -146,7 +159,8 @@ def render(
     from the gateway's edges; `folder` exists, and holds the pid file and all temporary files; `SCRIPT` stands there
     under `SCRIPT_NAME`, or where `script` says. `modules` are loaded first: where NGINX was built without njs, that is
     one. It listens at `address`:`listen`. Beside loopback, who comes from one of the `trusted` addresses is believed
-    where it says that a request comes from (a container engine's proxy, through which all phones come).
+    where it says that a request comes from (a container engine's proxy, through which all phones come). With `tls` it
+    speaks HTTPS alone.
 
     Raises:
         UsageError: a service has no address, or two services serve one template.
@@ -169,11 +183,11 @@ def render(
         "events { worker_connections 3072; }",
         "http {",
         *(f"    {line}" for line in _http(folder, access_log, script or folder / SCRIPT_NAME, trusted, limits)),
-        *(f"    {line}" for line in _maps(services, templates, counted, limits)),
+        *(f"    {line}" for line in _maps(services, templates, counted, limits, is_tls=tls is not None)),
         *(f"    {line}" for line in _upstreams(services, upstreams, folder)),
         "    server {",
-        *(f"        {line}" for line in _server(f"{address}:{listen}", limits)),
-        *(f"        {line}" for line in _locations(services, templates, counted, limits)),
+        *(f"        {line}" for line in _server(f"{address}:{listen}", limits, tls)),
+        *(f"        {line}" for line in _locations(services, templates, counted, limits, is_tls=tls is not None)),
         "    }",
         "}",
     ]
@@ -197,6 +211,15 @@ def _templates(services: Sequence[Component]) -> dict[str, tuple[str, list[Route
             routes.append(route)
     # A literal segment is more specific than a parameter at the same place.
     return dict(sorted(found.items(), key=lambda item: [s.startswith("{") for s in item[0].split("/")]))
+
+
+def check_path(path: Path) -> None:
+    """Refuse a folder whose path NGINX would misread.
+
+    Raises:
+        InfrastructureError: it holds a character that NGINX would interpret.
+    """
+    _path(path)
 
 
 def _path(path: Path, *, prefix: str = "") -> str:
@@ -265,6 +288,8 @@ def _maps(
     templates: Mapping[str, tuple[str, list[Route]]],
     counted: Sequence[str],
     limits: Limits,
+    *,
+    is_tls: bool,
 ) -> Iterator[str]:
     def traced(name: str, part: str, otherwise: str) -> Iterator[str]:
         pattern = _TRACEPARENT.format(name=name)
@@ -301,7 +326,9 @@ def _maps(
     writes = {f'"~^(?!{"|".join(_SAFE)})[A-Z]+ {name}$"': "$tl_authorization" for name in counted}
     yield from _map("$request_method $tl_component", "tl_writer", {**writes, "default": '""'})
     # Forgery from another site: the browser adds the cookie, but it cannot lie about the Origin.
-    same_site = r'"~*^https?://(?<tl_site>\[[0-9a-f:]+\]|[^/:\s]+)(:\d+)? \k<tl_site>(:\d+)?$"'
+    # Over HTTPS an Origin without it is another site, which anybody on the way may have written.
+    scheme = "https" if is_tls else "https?"
+    same_site = rf'"~*^{scheme}://(?<tl_site>\[[0-9a-f:]+\]|[^/:\s]+)(:\d+)? \k<tl_site>(:\d+)?$"'
     yield from _map("$http_origin $http_host", "tl_is_same_site", {same_site: "1", "default": "0"})
     yield from _map(f"$http_authorization|{cookie}", "tl_is_by_cookie", {r'"~^\|."': "1", "default": "0"})
     unsafe = {'"~*:websocket$"': "1", f'"~^({"|".join(_SAFE)}):"': "0", "default": "1"}
@@ -358,8 +385,21 @@ def _problem(status: int, detail: str) -> str:
     return f"return {status} '{body}';"
 
 
-def _server(listen: str, limits: Limits) -> Iterator[str]:
-    yield f"listen {listen};"
+def _server(listen: str, limits: Limits, tls: Tls | None) -> Iterator[str]:
+    if tls is None:
+        yield f"listen {listen};"
+    else:
+        yield from (
+            f"listen {listen} ssl;",
+            f"ssl_certificate {_path(tls.certificate)};",
+            f"ssl_certificate_key {_path(tls.key)};",
+            "ssl_protocols TLSv1.2 TLSv1.3;",
+            "ssl_session_cache shared:tls:4m;",
+            # Who speaks HTTP to this port is sent to where it speaks HTTPS, method and body kept.
+            "error_page 497 =308 https://$http_host$request_uri;",
+            _STRICT,
+        )
+    strict = f"{_STRICT} " if tls is not None else ""
     yield from _headers()
     yield from (
         "proxy_http_version 1.1;",
@@ -380,7 +420,8 @@ def _server(listen: str, limits: Limits) -> Iterator[str]:
         yield f"location = /_gateway/{status} {{ internal; {_problem(status, _DETAILS[status])} }}"
     for status in sorted(set(_DETAILS) - set(_EARLY)):
         retry = f"add_header Retry-After {limits.retry_after_s} always; " if status in (429, 503) else ""
-        yield f"location @{status} {{ {retry}{_problem(status, _DETAILS[status])} }}"
+        # A location that adds a field of its own inherits none.
+        yield f"location @{status} {{ {retry}{strict if retry else ''}{_problem(status, _DETAILS[status])} }}"
 
 
 def _errors(*, instead: str = "") -> Iterator[str]:
@@ -394,7 +435,7 @@ def _errors(*, instead: str = "") -> Iterator[str]:
     yield f"error_page 502 504 = {instead};" if instead else "error_page 502 504 =503 @503;"
 
 
-def _kept(owner: str, limits: Limits) -> tuple[list[str], list[str]]:
+def _kept(owner: str, limits: Limits, *, is_tls: bool) -> tuple[list[str], list[str]]:
     """Return what a location adds to keep copies, and the location that serves them where `owner` is away."""
     name = ["proxy_cache_key $tl_copy;"]
     keeping = [
@@ -416,6 +457,7 @@ def _kept(owner: str, limits: Limits) -> tuple[list[str], list[str]]:
         "    proxy_cache kept;",
         *(f"    {line}" for line in name),
         f"    add_header {HEADER_DEGRADED} {owner};",
+        *([f"    {_STRICT}"] if is_tls else []),
         "    recursive_error_pages on;",
         "    error_page 502 504 =503 @503;",
         "}",
@@ -428,6 +470,8 @@ def _locations(
     templates: Mapping[str, tuple[str, list[Route]]],
     counted: Sequence[str],
     limits: Limits,
+    *,
+    is_tls: bool,
 ) -> Iterator[str]:
     for template, (owner, routes) in templates.items():
         match = f"= {template}" if "{" not in template else f'~ "{routes[0].pattern}"'
@@ -440,11 +484,13 @@ def _locations(
             yield f"    proxy_send_timeout {limits.deadline_upload_ms}ms;"
         elif template == _COPIED:
             yield from (f"    {line}" for line in _copies(limits))
+            if is_tls:
+                yield f"    {_STRICT}"
         elif any(r.method not in _SAFE or str(r) in limits.changing for r in routes):
             yield f"    proxy_read_timeout {limits.deadline_write_ms - _SPARE_MS}ms;"
         serving: list[str] = []
         if any(str(r) in limits.kept for r in routes):
-            keeping, serving = _kept(owner, limits)
+            keeping, serving = _kept(owner, limits, is_tls=is_tls)
             yield from (f"    {line}" for line in keeping)
         if owner in counted:
             yield f"    {_by_address(limits)}"

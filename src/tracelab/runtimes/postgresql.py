@@ -1,6 +1,7 @@
-"""How we run PostgreSQL, whoever starts it: its options, its cluster, its one role with its one database."""
+"""How we run PostgreSQL, whoever starts it: its options, its cluster, its one database with three roles."""
 
 from collections.abc import Sequence
+from dataclasses import dataclass
 
 SUPERUSER = "postgres"
 FOLLOWER = "tracelab_standby"  # the role by which a standby reads its primary's log, and can do nothing else
@@ -18,6 +19,9 @@ INITDB = (
 SINGLE = ("-c", "fsync=off", "-c", "log_checkpoints=off", "-c", "exit_on_error=on")
 # Two of three databases are there to copy new ones from, which nobody does here: without them a data folder is a third.
 DROPPED = "UPDATE pg_database SET datistemplate = false;\nDROP DATABASE template0;\nDROP DATABASE template1;\n"
+# In the cluster's only database; where the server comes with it (`embedded.cluster.has_statements`).
+STATEMENTS = "CREATE EXTENSION pg_stat_statements;\n"
+MONITOR = "tracelab_monitor"  # may read what the server counts, and no table
 # Durability over a crash of the machine costs boot time and protects nothing here: a platform's data lives as long as
 # the platform. A server that is killed loses nothing even so, as what it wrote is in the kernel; for that a commit must
 # be written before it is acknowledged (synchronous_commit stays on), which is cheap without fsync.
@@ -51,12 +55,26 @@ _REPLICATED = (
 )
 # Without fsync and without a slot; the log that is written meanwhile comes along.
 BASE_COPY = ("--checkpoint=fast", "--wal-method=stream", "--no-slot", "--no-sync", "--no-manifest", "--no-password")
+# Statements are counted by what they are, without their constants; those that set passwords keep them, and are not.
+_COUNTED = ("shared_preload_libraries=pg_stat_statements", "pg_stat_statements.track_utility=off")
 
 
-def options(*, major: int, listen: str, sockets: str = "", is_replicated: bool = False) -> list[str]:
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Passwords:
+    """The passwords of a database's three roles."""
+
+    service: str
+    owner: str
+    system: str
+
+
+def options(
+    *, major: int, listen: str, sockets: str = "", has_statements: bool = False, is_replicated: bool = False
+) -> list[str]:
     """Return the server's words of command line: ``-c name=value``, for a major version, on some addresses.
 
-    `sockets` is the folder for a Unix socket; none is made where it is empty. Only where it `is_replicated` is the log
+    `sockets` is the folder for a Unix socket; none is made where it is empty. With `has_statements` the server counts
+    what each statement costs, for which it must have ``pg_stat_statements``. Only where it `is_replicated` is the log
     written as a standby needs it.
     """
     chosen: Sequence[str] = (
@@ -65,19 +83,31 @@ def options(*, major: int, listen: str, sockets: str = "", is_replicated: bool =
         *_OPTIONS,
         *(_REPLICATED if is_replicated else _ALONE),
         *(("io_method=sync",) if major >= 18 else ()),
+        *(_COUNTED if has_statements else ()),
     )
     return [word for option in chosen for word in ("-c", option)]
 
 
-def ownership(role: str, password: str) -> str:
-    """Return the statements that give a role its database: the cluster's only one, renamed.
+def monitor(password: str) -> str:
+    """Return the statement that makes the role by which the server's statistics are read."""
+    return f"CREATE ROLE {MONITOR} LOGIN PASSWORD '{password}' IN ROLE pg_monitor;\n"
 
-    Another one would be a copy of 7 MB. ALTER DATABASE refuses to rename the database that one is connected to; its
-    catalog row does not.
+
+def ownership(role: str, passwords: Passwords) -> str:
+    """Return the statements that give roles their database: the cluster's only one, renamed.
+
+    Its owner runs migrations and nothing else. The other two may connect and no more, until a migration grants them
+    something; they make nothing of their own, not even a temporary table. Another database would be a copy of 7 MB.
+    ALTER DATABASE refuses to rename the database that one is connected to; its catalog row does not.
     """
+    users = f"{role}, {system_of(role)}"
     return (
-        f"CREATE ROLE {role} LOGIN PASSWORD '{password}';\n"
-        f"ALTER DATABASE {DATABASE} OWNER TO {role};\n"
+        f"CREATE ROLE {role} LOGIN PASSWORD '{passwords.service}';\n"
+        f"CREATE ROLE {owner_of(role)} LOGIN PASSWORD '{passwords.owner}';\n"
+        f"CREATE ROLE {system_of(role)} LOGIN PASSWORD '{passwords.system}';\n"
+        f"ALTER DATABASE {DATABASE} OWNER TO {owner_of(role)};\n"
+        f"REVOKE ALL ON DATABASE {DATABASE} FROM PUBLIC;\n"
+        f"GRANT CONNECT ON DATABASE {DATABASE} TO {users};\n"
         f"UPDATE pg_database SET datname = '{role}' WHERE datname = '{DATABASE}';\n"
     )
 
@@ -97,3 +127,13 @@ def followed(password: str) -> str:
         f"DO $$ BEGIN CREATE ROLE {FOLLOWER} REPLICATION LOGIN; EXCEPTION WHEN duplicate_object THEN NULL; END $$;\n"
         f"ALTER ROLE {FOLLOWER} PASSWORD '{password}';\n"
     )
+
+
+def owner_of(role: str) -> str:
+    """Return the role that has the tables of a database."""
+    return f"{role}_owner"
+
+
+def system_of(role: str) -> str:
+    """Return the role that does in a database what belongs to no user."""
+    return f"{role}_system"

@@ -11,6 +11,7 @@ from pathlib import Path
 import tracelab
 from tracelab import settings
 from tracelab.platform.topology import Component, Kind, Protocol, Topology
+from tracelab.runtimes.postgresql import MONITOR, Passwords, owner_of, system_of
 
 HOST = "127.0.0.1"
 BUCKET = "media"
@@ -19,28 +20,41 @@ STATSD = "collector/statsd"
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Secrets:
-    """The passwords of one platform; `stores` by component: a standby's is that by which it follows its primary."""
+    """The passwords of one platform; `stores` by component, `owners` and `systems` of its databases' other roles.
+
+    Of a standby, whose roles are its primary's, that of `stores` is the one by which it follows.
+    """
 
     service_token: str
     control_token: str
     superuser: str
+    monitor: str
     access_key: str
     secret_key: str
     oauth: str
     stores: dict[str, str]
+    owners: dict[str, str]
+    systems: dict[str, str]
+
+    def passwords(self, database: str) -> Passwords:
+        """Return the passwords of a database's roles."""
+        return Passwords(service=self.stores[database], owner=self.owners[database], system=self.systems[database])
 
 
 def make_secrets(topology: Topology) -> Secrets:
     """Return new secrets for a platform."""
-    stores = topology.of_kind(Kind.DATABASE, Kind.CACHE)
+    databases, caches = topology.of_kind(Kind.DATABASE), topology.of_kind(Kind.CACHE)
     return Secrets(
         service_token=secrets.token_hex(24),
         control_token=secrets.token_hex(24),
         superuser=secrets.token_hex(24),
+        monitor=secrets.token_hex(24),
         access_key=secrets.token_hex(10),
         secret_key=secrets.token_hex(20),
         oauth=secrets.token_hex(24),
-        stores={c.name: secrets.token_hex(16) for c in stores},
+        stores={c.name: secrets.token_hex(16) for c in (*databases, *caches)},
+        owners={c.name: secrets.token_hex(16) for c in databases},
+        systems={c.name: secrets.token_hex(16) for c in databases},
     )
 
 
@@ -70,6 +84,8 @@ class Wiring:
     secrets: Secrets
     name: str
     telemetry: str
+    otlp_to: str | None = None
+    is_tls: bool = False
     used: Mapping[str, str] = field(default_factory=dict)
     published: Mapping[str, str] = field(default_factory=dict)
 
@@ -108,6 +124,20 @@ class Wiring:
         found = self.topology.of_kind(Kind.COLLECTOR)
         return f"http://{self.address(found[0].instance_ids[0])}" if found else None
 
+    def monitored(self) -> dict[str, str]:
+        """Return a URL per instance of a database or cache of ours, by which its statistics can be read."""
+        return {
+            instance: self._monitored(component, self.address(instance))
+            for component in self.topology.of_kind(Kind.DATABASE, Kind.CACHE)
+            if component.name not in self.used
+            for instance in component.instance_ids
+        }
+
+    def _monitored(self, component: Component, address: str) -> str:
+        if component.kind is not Kind.DATABASE:
+            return self._url(component.name, address, Protocol.REDIS)
+        return f"postgresql://{MONITOR}:{self.secrets.monitor}@{address}/{role(component.replica_of or component.name)}"
+
     @property
     def idp(self) -> str:
         """Return the identity provider's URL for browsers; empty where the topology has none."""
@@ -122,7 +152,12 @@ class Wiring:
         """Return the origins under which browsers may reach the gateway."""
         gateways = self.topology.of_kind(Kind.GATEWAY)
         ports = [self._published(c.instance_ids[0]).rpartition(":")[2] for c in gateways]
-        return tuple(f"http://{host}:{port}" for port in ports for host in (HOST, "localhost"))
+        return tuple(f"{self.scheme}://{host}:{port}" for port in ports for host in (HOST, "localhost"))
+
+    @property
+    def scheme(self) -> str:
+        """Return what the gateway speaks."""
+        return "https" if self.is_tls else "http"
 
     @property
     def statsd(self) -> str | None:
@@ -141,6 +176,7 @@ class Wiring:
         return {
             **settings.passed_to_services(),
             **edges,
+            **self._roles(component),
             "TRACELAB_SERVICE": component.name,
             "TRACELAB_INSTANCE": instance,
             "TRACELAB_BOOT": secrets.token_hex(4),
@@ -152,6 +188,22 @@ class Wiring:
             "TRACELAB_TELEMETRY": self.telemetry,
             **self._oauth(component),
         }
+
+    def _roles(self, component: Component) -> dict[str, str]:
+        """Return the other roles of the databases that a component uses, but for those that somebody else runs."""
+        found = {}
+        for edge in self.topology.edges_from(component.name):
+            if edge.protocol is not Protocol.POSTGRESQL or self.topology.component(edge.target).replica_of:
+                continue  # a standby has its primary's roles
+            if edge.target not in self.used:
+                name, passwords = role(edge.target), self.secrets.passwords(edge.target)
+                found[settings.roles_variable(edge.target)] = settings.roles_value(
+                    settings.Roles(
+                        owner=settings.Login(name=owner_of(name), password=passwords.owner),
+                        system=settings.Login(name=system_of(name), password=passwords.system),
+                    )
+                )
+        return found
 
     def _oauth(self, component: Component) -> dict[str, str]:
         """Return what the identity provider and those who ask it must agree on."""
@@ -166,5 +218,5 @@ class Wiring:
 
 
 def role(component: str) -> str:
-    """Return the name of a component's role and database: ``feed-db`` -> ``feed_db``."""
+    """Return the name of a component's database and of the role that serves people: ``feed-db`` -> ``feed_db``."""
     return re.sub(r"\W", "_", component)

@@ -17,6 +17,7 @@ from tracelab import settings
 from tracelab.platform.handle import Platform
 from tracelab.platform.social import SOCIAL
 from tracelab.platform.topology import Protocol
+from tracelab.testing.database import roles_of, url_of
 from tracelab.testing.peer import free_port
 
 _READY_S = 20.0
@@ -94,9 +95,11 @@ def _environment(
             continue
         own = f"http://127.0.0.1:{platform.instances[f'{edge.target}#1']}"
         address = edges.get(edge.target, own).removeprefix("http://")
-        role = edge.target.replace("-", "_")
+        if edge.protocol is Protocol.POSTGRESQL:
+            environment[settings.edge_variable(edge.target)] = url_of(platform, edge.target, address=address)
+            environment[settings.roles_variable(edge.target)] = settings.roles_value(roles_of(platform, edge.target))
+            continue
         environment[settings.edge_variable(edge.target)] = {
-            Protocol.POSTGRESQL: f"postgresql://{role}:{stores.get(edge.target)}@{address}/{role}",
             Protocol.REDIS: f"redis://:{stores.get(edge.target)}@{address}/0",
             Protocol.S3: f"http://{secrets['access_key']}:{secrets['secret_key']}@{address}/media",
         }.get(edge.protocol, f"http://{address}")

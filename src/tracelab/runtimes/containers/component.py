@@ -51,14 +51,17 @@ def main() -> int:
 def _database(given: Given) -> None:
     data, binary = Path(given["data"]) / "postgres", program.find(program.POSTGRES)
     if not (data / "PG_VERSION").exists():
-        _make_cluster(data, binary, role=given["database"], password=given["password"])
+        passwords = postgresql.Passwords(
+            service=given["password"], owner=given["owner_password"], system=given["system_password"]
+        )
+        _make_cluster(data, binary, role=given["database"], passwords=passwords)
     major = int((data / "PG_VERSION").read_text().strip())
     words = ["-D", str(data), "-p", given["port"], *postgresql.options(major=major, listen=_EVERYWHERE)]
     _become([str(binary), *words])
 
 
-def _make_cluster(data: Path, binary: Path, *, role: str, password: str) -> None:
-    """Make a cluster with one role that owns its one database, whole or not at all."""
+def _make_cluster(data: Path, binary: Path, *, role: str, passwords: postgresql.Passwords) -> None:
+    """Make a cluster with its one database and the roles of it, whole or not at all."""
     making = data.with_name("postgres.making")
     shutil.rmtree(making, ignore_errors=True)
     secret = data.with_name("postgres.superuser")
@@ -68,7 +71,7 @@ def _make_cluster(data: Path, binary: Path, *, role: str, password: str) -> None
     secret.unlink()  # nobody logs in as the superuser
     with (making / "pg_hba.conf").open("a") as rules:
         rules.write("host all all all scram-sha-256\n")
-    statements = postgresql.DROPPED + postgresql.ownership(role, password)
+    statements = postgresql.DROPPED + postgresql.ownership(role, passwords)
     _run([str(binary), "--single", "-D", str(making), *postgresql.SINGLE, postgresql.DATABASE], statements)
     making.rename(data)
 
@@ -115,6 +118,7 @@ def _collector(given: Given) -> None:
         "grpc_port": int(given["grpc_port"]),
         "host": _EVERYWHERE,
         "onward": given.get("onward"),
+        "otlp_to": given.get("otlp_to"),
     }
     _serve("tracelab.collector.server:main", options, {"http": _listen(given), "statsd": receiver})
 

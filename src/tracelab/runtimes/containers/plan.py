@@ -33,6 +33,7 @@ _PORTS: Final = {
 _FIRST_STACK_HOST: Final = 200
 _FIRST_HOST: Final = 10  # the lower addresses of a network are its gateway's and the engine's
 _DATA: Final = "/data"
+_ROLES: Final = "/docker-entrypoint-initdb.d/roles.sql"  # run by the image's entry point when it has made the cluster
 _LOG_FOLDER: Final = "/var/log/tracelab"
 _ACCESS_LOG: Final = f"{_LOG_FOLDER}/access.json"
 ACCESS_LOG_VOLUME: Final = "access-log"
@@ -80,6 +81,7 @@ class Planner:
     images: str
     life: str
     used: Mapping[str, str]
+    otlp_to: str | None = None
 
     def wiring(self) -> Wiring:
         """Return who is where on the platform's own network."""
@@ -138,10 +140,15 @@ class Planner:
         return self.images == image.BUNDLED
 
     def _database(self, component: Component, instance: str, wiring: Wiring) -> Spec:
-        name, password = role(component.name), self.secrets.stores[component.name]
+        name, passwords = role(component.name), self.secrets.passwords(component.name)
         question = Question(protocol="postgresql", port=self.ports[instance], word=name)
         if self._is_bundled:
-            environment = {"TRACELAB_DATABASE": name, "TRACELAB_PASSWORD": password}
+            environment = {
+                "TRACELAB_DATABASE": name,
+                "TRACELAB_PASSWORD": passwords.service,
+                "TRACELAB_OWNER_PASSWORD": passwords.owner,
+                "TRACELAB_SYSTEM_PASSWORD": passwords.system,
+            }
             return self._own(
                 component, instance, wiring, question, environment, volumes={_volume(instance): _DATA}, stop="SIGINT"
             )
@@ -154,13 +161,14 @@ class Planner:
             image=image_,
             command=("postgres", *postgresql.options(major=_major(image_), listen="*", sockets="/var/run/postgresql")),
             environment={
-                "POSTGRES_USER": name,
-                "POSTGRES_DB": name,
-                "POSTGRES_PASSWORD": password,
+                "POSTGRES_USER": postgresql.SUPERUSER,
+                "POSTGRES_DB": postgresql.DATABASE,
+                "POSTGRES_PASSWORD": self.secrets.superuser,
                 "POSTGRES_INITDB_ARGS": "--auth=scram-sha-256 --locale=C --encoding=UTF8 --no-sync --wal-segsize=1",
                 "PGDATA": f"{_DATA}/postgres",
             },
             volumes={_volume(instance): _DATA},
+            files={_ROLES: postgresql.ownership(name, passwords)},
             stop="SIGINT",
         )
 
@@ -244,6 +252,7 @@ class Planner:
             Question(protocol="http", port=self.ports[instance], word="/health"),
             {
                 **({"TRACELAB_ONWARD": onward} if onward else {}),
+                **({"TRACELAB_OTLP_TO": self.otlp_to} if self.otlp_to else {}),
                 "TRACELAB_ACCESS_LOG": _ACCESS_LOG,
                 "TRACELAB_ENVIRONMENT": self.name,
                 "TRACELAB_LIFE": self.life,

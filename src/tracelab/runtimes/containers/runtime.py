@@ -238,6 +238,8 @@ class _Boot:
     def run(self) -> Platform:
         """Get the images, make the network, start everything, and write the state file."""
         options = self._options
+        if options.tls:
+            raise UsageError("runtime containers serves no HTTPS", hint="tracelab up --runtime embedded --tls")
         images = image.chosen_set(options.images)
         supply.ensure(
             self._client, plan.words(self._topology, images, options.use), lambda text: self._say("images", text)
@@ -258,6 +260,7 @@ class _Boot:
                 images=images,
                 life=secrets.token_hex(8),
                 used=options.use,
+                otlp_to=_reachable(options.otlp_to),
             )
             rows = boot.start(
                 self._client,
@@ -423,3 +426,17 @@ def _clean(folder: Path, *, keep_data: bool = False) -> None:
     for path in folder.iterdir():
         if path.name != "data":
             shutil.rmtree(path, ignore_errors=True) if path.is_dir() else path.unlink(missing_ok=True)
+
+
+def _reachable(otlp_to: str | None) -> str | None:
+    """Return the URL of a backend as it is, if a container can reach it.
+
+    Raises:
+        UsageError: it is on loopback, which in a container is the container.
+    """
+    if otlp_to and urlsplit(otlp_to).hostname in ("127.0.0.1", "localhost", "::1"):
+        raise UsageError(
+            f"--otlp-to {otlp_to}: a container does not reach this machine's loopback",
+            hint="name this machine by an address that it listens on, or tracelab up --runtime embedded",
+        )
+    return otlp_to

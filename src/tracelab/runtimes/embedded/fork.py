@@ -1,5 +1,7 @@
 """What the zygote forks: the collector, the object store and every service, on sockets that we bind."""
 
+import asyncio
+import shutil
 import signal
 import socket
 from collections.abc import Callable, Mapping
@@ -22,6 +24,7 @@ class Fork:
     names the port of the UDP socket that it gets besides its listening one, if any. What does not need to drain
     where everything ends anyway has another signal for that (`asks_to_end`). Who calls what `is_listening` from the
     start waits until it serves; what is not refuses until it listens by itself, and callers go to another instance.
+    `keeps` is a folder of its files, if any.
     """
 
     drains: Final = signal.SIGTERM
@@ -37,6 +40,7 @@ class Fork:
         health: str,
         asks_to_end: signal.Signals = signal.SIGTERM,
         is_listening: bool = True,
+        keeps: Path | None = None,
         datagrams: str | None = None,
         log: Path,
         ports: Ports,
@@ -49,6 +53,7 @@ class Fork:
         self._health = health
         self.asks_to_end = asks_to_end
         self._is_listening = is_listening
+        self._keeps = keeps
         self._datagrams = datagrams
         self._log = log
         self._ports = ports
@@ -72,6 +77,23 @@ class Fork:
             sockets=sockets,
         )
 
+    async def empty(self) -> str | None:
+        """Remove the files that it keeps."""
+        if self._keeps is None:
+            return None
+        return await asyncio.to_thread(_empty, self._keeps)
+
     async def why_not_ready(self, process: Process) -> str | None:  # noqa: ARG002 -- the recipe's signature
         """Ask its health path."""
         return await probe.http(self._ports[self._instance], self._health)
+
+
+def _empty(folder: Path) -> str:
+    """Remove what is in a folder; return how many files of how many bytes."""
+    sizes = [p.stat().st_size for p in folder.rglob("*") if p.is_file()]
+    for path in folder.iterdir():
+        if path.is_dir() and not path.is_symlink():
+            shutil.rmtree(path)
+        else:
+            path.unlink()
+    return f"{len(sizes)} files, {sum(sizes) / 1e6:.1f} MB"

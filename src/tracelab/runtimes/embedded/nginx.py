@@ -1,16 +1,21 @@
 """The gateway: NGINX on a socket that it inherits, with the configuration rendered from the topology."""
 
 import os
+import shutil
 import signal
+import ssl
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Final
+from typing import TYPE_CHECKING, Final
 
 from tracelab.platform import gateway
 from tracelab.platform.topology import Topology
 from tracelab.runtimes import probe
 from tracelab.runtimes.embedded.process import Launcher, Process
 from tracelab.runtimes.ports import Ports
+
+if TYPE_CHECKING:  # its library takes a while to import, and few gateways need it
+    from tracelab.runtimes.authority import Credentials
 
 
 class Nginx:
@@ -32,6 +37,7 @@ class Nginx:
         log: Path,
         ports: Ports,
         launcher: Launcher,
+        credentials: "Credentials | None" = None,
     ) -> None:
         self._binary = binary
         self._instance = instance
@@ -42,6 +48,11 @@ class Nginx:
         self._log = log
         self._ports = ports
         self._launcher = launcher
+        self._tls: gateway.Tls | None = None
+        self._trust: ssl.SSLContext | None = None
+        if credentials is not None:
+            self._tls = gateway.Tls(certificate=credentials.certificate, key=credentials.key)
+            self._trust = ssl.create_default_context(cafile=credentials.ca)
 
     async def start(self) -> Process:
         """Render the configuration and start NGINX on a listening socket of ours."""
@@ -56,6 +67,7 @@ class Nginx:
                 folder=self._folder,
                 access_log=self._access_log,
                 run_as_root=os.geteuid() == 0,
+                tls=self._tls,
             ),
             encoding="utf-8",
         )
@@ -69,6 +81,11 @@ class Nginx:
                 pass_fds=[listener.fileno()],
             )
 
+    async def empty(self) -> str | None:
+        """Remove its folder, whatever it keeps there; `start` makes it anew."""
+        shutil.rmtree(self._folder, ignore_errors=True)
+        return None
+
     async def why_not_ready(self, process: Process) -> str | None:  # noqa: ARG002 -- the recipe's signature
         """Ask the gateway's own health path."""
-        return await probe.http(self._ports[self._instance], gateway.HEALTH)
+        return await probe.http(self._ports[self._instance], gateway.HEALTH, tls=self._trust)

@@ -5,7 +5,7 @@ import signal
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from tracelab.errors import InfrastructureError, UnknownName
 from tracelab.platform.topology import Component, Kind, Topology
@@ -23,6 +23,9 @@ from tracelab.runtimes.embedded.standby import Standby
 from tracelab.runtimes.embedded.valkey import Valkey
 from tracelab.runtimes.ports import Ports
 from tracelab.runtimes.wiring import HOST, STATSD, Wiring, role
+
+if TYPE_CHECKING:
+    from tracelab.runtimes.authority import Credentials
 
 _SERVICE_ENTRY = "tracelab.services.kit.process:main"
 _COLLECTOR_ENTRY = "tracelab.collector.server:main"
@@ -90,6 +93,11 @@ class Planner:
         self._launcher = launcher
         self._nursery = nursery
         self.clusters: Clusters | None = None
+        self.credentials: Credentials | None = None
+        if wiring.is_tls:
+            from tracelab.runtimes.authority import establish
+
+            self.credentials = establish(site.folder / "tls", wiring.name)
 
     def members(self) -> list[Member]:
         """Return every instance of the topology, not started yet.
@@ -137,7 +145,6 @@ class Planner:
         )
         self.clusters = clusters
 
-        passwords = self._wiring.secrets.stores
         standbys = {c.replica_of: c.name for c in self._wiring.topology.components if c.replica_of}
         if standbys:
             _require(chosen.binary, "pg_basebackup")
@@ -149,7 +156,7 @@ class Planner:
                     name=role(component.name),
                     primary=primaries[component.replica_of],
                     primary_address=self._wiring.address(f"{component.replica_of}#1"),
-                    password=passwords[component.name],
+                    password=self._wiring.secrets.stores[component.name],
                     data=folder / instance.replace("#", "-"),
                     port=self._ports[instance],
                     log=self._site.log(component.name),
@@ -159,9 +166,10 @@ class Planner:
                 )
             made = primaries[component.name] = Postgres(
                 name=component.name,
-                password=passwords[component.name],
+                passwords=self._wiring.secrets.passwords(component.name),
                 superuser_password=self._wiring.secrets.superuser,
-                follower=passwords[standbys[component.name]] if component.name in standbys else None,
+                monitor_password=self._wiring.secrets.monitor,
+                follower=self._wiring.secrets.stores[standbys[component.name]] if component.name in standbys else None,
                 data=folder / instance.replace("#", "-"),
                 port=self._ports[instance],
                 log=self._site.log(component.name),
@@ -194,6 +202,7 @@ class Planner:
             log=self._site.log(component.name),
             ports=self._ports,
             launcher=self._launcher,
+            credentials=self.credentials,
         )
 
     def _collector(self, component: Component, instance: str) -> Recipe:
@@ -207,6 +216,8 @@ class Planner:
                 "boot": randomness.token_hex(4),
                 "gateway_instance": gateways[0].instance_ids[0] if gateways else "",
                 "grpc_port": self._ports[OTLP_GRPC],
+                "otlp_to": self._wiring.otlp_to,
+                "stores": self._wiring.monitored(),
             }
 
         return self._fork(component, instance, _COLLECTOR_ENTRY, options, health="/health", datagrams=STATSD)
@@ -219,8 +230,9 @@ class Planner:
                 "secret_key": self._wiring.secrets.secret_key,
             }
 
-        (self._site.data / "objects").mkdir(parents=True, exist_ok=True)
-        return self._fork(component, instance, _STORE_ENTRY, options, health="/tracelab/health")
+        objects = self._site.data / "objects"
+        objects.mkdir(parents=True, exist_ok=True)
+        return self._fork(component, instance, _STORE_ENTRY, options, health="/tracelab/health", keeps=objects)
 
     def _service(self, component: Component, instance: str) -> Recipe:
         return self._fork(
@@ -248,6 +260,7 @@ class Planner:
         env: Callable[[], Mapping[str, str]] = dict,
         asks_to_end: signal.Signals = signal.SIGTERM,
         is_listening: bool = True,
+        keeps: Path | None = None,
         datagrams: str | None = None,
     ) -> Recipe:
         return Fork(
@@ -258,6 +271,7 @@ class Planner:
             health=health,
             asks_to_end=asks_to_end,
             is_listening=is_listening,
+            keeps=keeps,
             datagrams=datagrams,
             log=self._site.log(component.name),
             ports=self._ports,

@@ -1,4 +1,4 @@
-"""One PostgreSQL server with one role and its database."""
+"""One PostgreSQL server with one database, its owner, and the two roles that use it."""
 
 import asyncio
 import contextlib
@@ -7,11 +7,21 @@ from pathlib import Path
 from typing import Final
 
 from tracelab.runtimes import postgresql
-from tracelab.runtimes.embedded.cluster import PASSWORD_FILE, Clusters
+from tracelab.runtimes.embedded.cluster import PASSWORD_FILE, Clusters, has_statements
 from tracelab.runtimes.embedded.identity import Identity
 from tracelab.runtimes.embedded.process import Launcher, Process
-from tracelab.runtimes.postgresql import DATABASE, SUPERUSER
+from tracelab.runtimes.postgresql import DATABASE, SUPERUSER, Passwords
 from tracelab.runtimes.wiring import role
+
+_STOP = ("-v", "ON_ERROR_STOP=1")
+# Alembic's table says which schema this is, and is no data. NOTICE would stand among the counts.
+_EMPTY = """\
+\\set ours 'schemaname !~ ''^(pg_|information_schema$)'' AND tablename <> ''alembic_version'''
+SET client_min_messages = warning;
+SELECT format('SELECT count(*) FROM %I.%I', schemaname, tablename) FROM pg_tables WHERE :ours \\gexec
+SELECT 'TRUNCATE ' || string_agg(format('%I.%I', schemaname, tablename), ', ') || ' RESTART IDENTITY CASCADE'
+FROM pg_tables WHERE :ours HAVING count(*) > 0 \\gexec
+"""
 
 
 class Postgres:
@@ -25,8 +35,9 @@ class Postgres:
         self,
         *,
         name: str,
-        password: str,
+        passwords: Passwords,
         superuser_password: str,
+        monitor_password: str,
         follower: str | None,
         data: Path,
         port: int,
@@ -36,8 +47,9 @@ class Postgres:
         launcher: Launcher,
     ) -> None:
         self._role = role(name)
-        self._password = password
+        self._passwords = passwords
         self._superuser_password = superuser_password
+        self._monitor_password = monitor_password
         self._follower = follower
         self.is_followable = asyncio.Event()
         self._data = data
@@ -59,7 +71,12 @@ class Postgres:
                 str(self._data),
                 "-p",
                 str(self._port),
-                *postgresql.options(major=major, listen="127.0.0.1", is_replicated=self._follower is not None),
+                *postgresql.options(
+                    major=major,
+                    listen="127.0.0.1",
+                    has_statements=has_statements(self._identity.binary),
+                    is_replicated=self._follower is not None,
+                ),
             ],
             log=self._log,
             cwd=self._data,
@@ -77,24 +94,36 @@ class Postgres:
             await self._provision()
         if self._follower is not None and not self.is_followable.is_set():
             statements = postgresql.followed(self._follower)
-            await self._run(statements, database=self._role, password=self._superuser_password)
+            await self._psql(statements, self._role, self._superuser_password, self._log)
             self.is_followable.set()
         return None
 
     async def _provision(self) -> None:
-        """Give the superuser a password of this platform, and the component its role and database."""
+        """Give the superuser a password of this platform, and the component its roles and database."""
         secret = self._data / PASSWORD_FILE
-        statements = f"ALTER ROLE {SUPERUSER} PASSWORD '{self._superuser_password}';\n" + postgresql.ownership(
-            self._role, self._password
+        statements = (
+            f"ALTER ROLE {SUPERUSER} PASSWORD '{self._superuser_password}';\n"
+            + postgresql.monitor(self._monitor_password)
+            + postgresql.ownership(self._role, self._passwords)
         )
-        await self._run(statements, database=DATABASE, password=secret.read_text(encoding="ascii"))
+        await self._psql(statements, DATABASE, secret.read_text(encoding="ascii"), self._log)
         secret.unlink()
 
-    async def _run(self, statements: str, *, database: str, password: str) -> None:
-        """Run statements as the superuser, all or none."""
+    async def empty(self) -> str:
+        """Remove every row, of whatever schema, and start every sequence anew; the tables stay as they are."""
+        said = self._data / "tracelab.emptied"
+        try:
+            await self._psql(_EMPTY, self._role, self._superuser_password, said)
+            counts = [int(line) for line in said.read_text(encoding="ascii").split()]
+        finally:
+            said.unlink(missing_ok=True)
+        return f"{sum(counts)} rows of {len(counts)} tables"
+
+    async def _psql(self, statements: str, database: str, password: str, log: Path) -> None:
+        """Run statements as the superuser, all or none; what they return goes to the log."""
         await self._launcher.run(
-            [str(self._identity.binary.with_name("psql")), "-X", "-q", "-1", "-v", "ON_ERROR_STOP=1", "-f", "-"],
-            log=self._log,
+            [str(self._identity.binary.with_name("psql")), "-X", "-q", "-A", "-t", "-1", *_STOP, "-f", "-"],
+            log=log,
             cwd=self._data,
             env={
                 **self._clusters.environment,

@@ -24,5 +24,11 @@ class Recipe(Protocol):
     async def start(self) -> Process:
         """Start it anew; on the same port as before."""
 
+    async def empty(self) -> str | None:
+        """Remove what people left in it, and say how much that was; None where it keeps nothing.
+
+        A server is asked while it runs, everything else is not running.
+        """
+
     async def why_not_ready(self, process: Process) -> str | None:
         """Ask the real thing; None when it is ready."""

@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Final
 
 from tracelab.runtimes import postgresql
-from tracelab.runtimes.embedded.cluster import Clusters
+from tracelab.runtimes.embedded.cluster import Clusters, has_statements
 from tracelab.runtimes.embedded.identity import Identity
 from tracelab.runtimes.embedded.postgres import Postgres, why_not_ready
 from tracelab.runtimes.embedded.process import Launcher, Process
@@ -71,7 +71,12 @@ class Standby:
                 str(self._data),
                 "-p",
                 str(self._port),
-                *postgresql.options(major=major, listen="127.0.0.1", is_replicated=True),
+                *postgresql.options(
+                    major=major,
+                    listen="127.0.0.1",
+                    has_statements=has_statements(self._identity.binary),
+                    is_replicated=True,
+                ),
                 *following,
             ],
             log=self._log,
@@ -84,6 +89,9 @@ class Standby:
     async def why_not_ready(self, process: Process) -> str | None:
         """Ask whether it answers reads; how well it follows is measured by those who read from it."""
         return why_not_ready(self._data, process)
+
+    async def empty(self) -> None:
+        """Leave it to the primary, which is emptied: what is removed there goes from here."""
 
     async def _copy(self) -> None:
         """Take a base backup of the running primary, whole or not at all."""

@@ -39,6 +39,10 @@ class Valkey:
             env={"PATH": os.environ.get("PATH", "/usr/bin:/bin")},
         )
 
+    async def empty(self) -> str:
+        """Remove every key."""
+        return await probe.flush(self._port, self._password)
+
     async def why_not_ready(self, process: Process) -> str | None:  # noqa: ARG002 -- the recipe's signature
         """Ask with PING, by password."""
         return await probe.redis(self._port, self._password)

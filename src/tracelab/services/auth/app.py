@@ -23,10 +23,11 @@ from tracelab.services.auth.signing import KeyMissing, Keys
 from tracelab.services.kit import viewer
 from tracelab.services.kit.app import Parts, build
 from tracelab.services.kit.cache import Cache
-from tracelab.services.kit.database import Database, optional
+from tracelab.services.kit.database import SMALL_POOL, Database, optional
 from tracelab.services.kit.edge import Edge
 from tracelab.services.kit.identifier import new_id
 from tracelab.services.kit.limit import Limits
+from tracelab.services.kit.policy import POSTGRESQL
 from tracelab.settings import ServiceSettings
 
 
@@ -66,10 +67,13 @@ def create_app(settings: ServiceSettings) -> ASGIApp:
     """Return the application of one instance."""
     database = Database(
         settings.edges["auth-db"][0],
+        settings.roles.get("auth-db"),
         replicas=settings.edges.get("auth-db-replica", ()),
         target="auth-db",
         edge="auth->auth-db",
         migrations=Path(__file__).with_name("migrations"),
+        pool=SMALL_POOL,
+        system_pool=POSTGRESQL.calls,  # most of what auth does it does for somebody who is not known yet
     )
     cache = Cache(settings.edges["auth-redis"][0], target="auth-redis", edge="auth->auth-redis", broken=settings.broken)
     profile = Edge(settings.service, "profile", settings.edges["profile"], service_token=settings.service_token)
@@ -146,7 +150,7 @@ def create_app(settings: ServiceSettings) -> ASGIApp:
                 "keys": keys,
                 "flows": Flows(providers, new_secret=_new_secret),
                 "seal": Seal(settings.service_token),
-                "leaving": leaving.Leaving(database.engine, cache),
+                "leaving": leaving.Leaving(database.system, cache),
             },
         )
     )

@@ -26,6 +26,7 @@ from tracelab.services.auth.signing import Rotation, StoredKey
 from tracelab.services.kit.cache import Cache, Loaded
 from tracelab.services.kit.database import Database
 from tracelab.services.kit.limit import Limits, Quota
+from tracelab.services.kit.rowsecurity import SYSTEM
 from tracelab.telemetry.tracing import traceparent, untraced
 
 # One statement, so that it is all or nothing in one round trip.
@@ -84,8 +85,9 @@ _END_SESSION: Final = text(
 )
 _END_SESSIONS: Final = text(
     """
-    WITH gone AS (DELETE FROM sessions WHERE user_id = CAST(:user_id AS uuid) RETURNING id)
-    INSERT INTO ended_sessions (id) SELECT id FROM gone RETURNING id::text
+    WITH gone AS (DELETE FROM sessions WHERE user_id = CAST(:user_id AS uuid) RETURNING id),
+        noted AS (INSERT INTO ended_sessions (id) SELECT id FROM gone)
+    SELECT id::text FROM gone
     """
 )
 _ENDED: Final = text(
@@ -136,11 +138,12 @@ _SETTLE: Final = text("DELETE FROM outbox WHERE user_id = ANY(CAST(:ids AS uuid[
 
 
 class SqlAccounts:
-    """Implements `Accounts` and `Outbox`."""
+    """Implements `Accounts` and `Outbox`. Who is not logged in yet is nobody, and so is who is asked about."""
 
     def __init__(self, database: Database) -> None:
         self._database = database
-        self._engine = database.engine.execution_options(isolation_level="AUTOCOMMIT")
+        self._person = database.engine.execution_options(isolation_level="AUTOCOMMIT")
+        self._system = database.system.execution_options(isolation_level="AUTOCOMMIT")
 
     async def add(self, newcomer: Newcomer) -> None:
         """Store an account, its first session and the profile to deliver, all or nothing; raise `Taken`."""
@@ -160,7 +163,7 @@ class SqlAccounts:
         if identity is not None:
             values |= {"provider": identity.provider, "subject": identity.subject}
             statement = _REGISTER_IDENTITY
-        async with self._engine.connect() as connection:
+        async with self._system.connect() as connection:
             try:
                 await connection.execute(statement, values)
             except IntegrityError as error:
@@ -169,7 +172,7 @@ class SqlAccounts:
 
     async def by_login(self, login: str) -> tuple[Account, str | None] | None:
         """Return an account and its password's hash, if it has one, by user name or e-mail address, or None."""
-        async with self._engine.connect() as connection:
+        async with self._system.connect() as connection:
             row = (await connection.execute(_BY_LOGIN, {"login": login})).mappings().first()
         if row is None:
             return None
@@ -178,7 +181,7 @@ class SqlAccounts:
     async def by_identity(self, provider: str, subject: str) -> Account | None:
         """Return the account of an identity at a provider, or None."""
         values = {"provider": provider, "subject": subject}
-        async with self._engine.connect() as connection:
+        async with self._system.connect() as connection:
             row = (await connection.execute(_BY_IDENTITY, values)).mappings().one_or_none()
         return None if row is None else Account(id=row["id"], username=row["username"], email=row["email"])
 
@@ -198,12 +201,12 @@ class SqlAccounts:
             "expires_at": session.expires_at_s,
             "refresh_hash": session.refresh_hash,
         }
-        async with self._engine.connect() as connection:
+        async with self._system.connect() as connection:
             await connection.execute(_ADD_SESSION, values)
 
     async def session(self, session_id: str) -> Session:
         """Return a session; raise `SessionEnded`."""
-        rows = await self._database.read(_SESSION, {"id": session_id})
+        rows = await self._database.read(_SESSION, {"id": session_id}, role=SYSTEM)
         if not rows:
             raise SessionEnded("the session is over; log in again")
         row = rows[0]
@@ -216,27 +219,27 @@ class SqlAccounts:
 
     async def end_session(self, session_id: str) -> None:
         """Forget a session, and note that the cache must, too."""
-        async with self._engine.connect() as connection:
+        async with self._person.connect() as connection:
             await connection.execute(_END_SESSION, {"id": session_id})
 
     async def end_sessions(self, user_id: str) -> Sequence[str]:
         """Forget all sessions of a person, and return their ids; the cache must, too."""
-        async with self._engine.connect() as connection:
+        async with self._person.connect() as connection:
             return (await connection.execute(_END_SESSIONS, {"user_id": user_id})).scalars().all()
 
     async def ended(self, limit: int) -> Sequence[str]:
         """Return the oldest ended sessions that the cache may still have."""
-        async with self._engine.connect() as connection:
+        async with self._system.connect() as connection:
             return (await connection.execute(_ENDED, {"limit": limit})).scalars().all()
 
     async def settle_ended(self, session_ids: Sequence[str]) -> None:
         """Forget ended sessions that the cache has no more."""
-        async with self._engine.connect() as connection:
+        async with self._system.connect() as connection:
             await connection.execute(_SETTLE_ENDED, {"ids": list(session_ids)})
 
     async def waiting(self, limit: int) -> Sequence[Parcel]:
         """Return the oldest parcels that have waited for a moment."""
-        async with self._engine.connect() as connection:
+        async with self._system.connect() as connection:
             rows = (await connection.execute(_WAITING, {"limit": limit})).mappings().all()
         return [
             Parcel(
@@ -248,7 +251,7 @@ class SqlAccounts:
 
     async def settle(self, user_ids: Sequence[str]) -> None:
         """Forget parcels that were delivered."""
-        async with self._engine.connect() as connection:
+        async with self._system.connect() as connection:
             await connection.execute(_SETTLE, {"ids": list(user_ids)})
 
 
@@ -256,7 +259,7 @@ class SqlKeys:
     """Implements `KeyStore`: the signing keys that all instances share."""
 
     def __init__(self, database: Database) -> None:
-        self._engine = database.engine
+        self._engine = database.system
 
     async def share(self, kid: str, pem: str) -> list[StoredKey]:
         """Store a key if there is none yet, and return all; instances take turns."""

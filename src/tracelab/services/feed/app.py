@@ -30,6 +30,7 @@ def create_app(settings: ServiceSettings) -> ASGIApp:
 
     database = Database(
         settings.edges["feed-db"][0],
+        settings.roles.get("feed-db"),
         replicas=settings.edges.get("feed-db-replica", ()),
         target="feed-db",
         edge="feed->feed-db",
@@ -46,7 +47,7 @@ def create_app(settings: ServiceSettings) -> ASGIApp:
         media=MediaClient(media),
         copies=cached,
     )
-    outbox = Outbox(database.engine, name="feed-db", topics=Deliveries(feed, cached).topics)
+    outbox = Outbox(database.system, name="feed-db", topics=Deliveries(feed, cached).topics)
     publisher = Publisher(feed, outbox)
 
     @contextlib.asynccontextmanager

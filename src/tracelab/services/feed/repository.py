@@ -39,6 +39,7 @@ class SqlPosts:
         self._database = database
         self._engine = database.engine
         self._single = database.engine.execution_options(isolation_level="AUTOCOMMIT")  # one statement: no BEGIN
+        self._system = database.system
 
     async def add(self, post: Post) -> Change:
         """Store a post; raise `Departed`."""
@@ -135,14 +136,14 @@ class SqlPosts:
     async def forget_person(self, user_id: str) -> None:
         """Delete what a person posted, liked and said, as often as asked; they write nothing any more."""
         for statement in (sql.DEPART, sql.FORGET_LIKES, sql.FORGET_COMMENTS):
-            async with self._single.connect() as connection:
+            async with self._system.begin() as connection:
                 await connection.execute(statement, {"user_id": user_id})
         while await self._forget_posts(user_id):
             pass
 
     async def _forget_posts(self, user_id: str) -> bool:
         """Delete some posts of a person, with a parcel that drops their copies; claim that there may be more."""
-        async with self._engine.begin() as connection:
+        async with self._system.begin() as connection:
             gone = await connection.execute(sql.FORGET_POSTS, {"user_id": user_id, "limit": _PERSON_BATCH})
             post_ids = list(gone.scalars())
             if post_ids:

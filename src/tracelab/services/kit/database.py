@@ -1,10 +1,11 @@
-"""PostgreSQL: an engine under the policy of `policy.POSTGRESQL`, whose pool is the bulkhead; migrations at start."""
+"""PostgreSQL: engines of two roles under the policy of `policy.POSTGRESQL`, whose pools are bulkheads; migrations."""
 
 import asyncio
 import contextlib
 import select
 import threading
 from collections.abc import Awaitable, Callable, Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
 from time import monotonic
 from typing import Any, Final
@@ -15,8 +16,8 @@ from alembic.runtime.environment import EnvironmentContext
 from alembic.script import ScriptDirectory
 from psycopg import waiting
 from psycopg.abc import RV, PQGen
-from sqlalchemy import RowMapping, TextClause, create_engine, event, text
-from sqlalchemy.engine import URL, make_url
+from sqlalchemy import URL, RowMapping, TextClause, create_engine, event, text
+from sqlalchemy.engine import make_url
 from sqlalchemy.exc import DisconnectionError, InterfaceError, OperationalError
 from sqlalchemy.exc import TimeoutError as PoolTimeout
 from sqlalchemy.ext.asyncio import AsyncEngine, create_async_engine
@@ -24,13 +25,17 @@ from sqlalchemy.pool import AsyncAdaptedQueuePool, NullPool, PoolProxiedConnecti
 
 from tracelab.conventions import BULKHEAD_FULL, CIRCUIT_OPEN, DEADLINE_EXCEEDED
 from tracelab.services.kit import breaker, deadline
+from tracelab.services.kit.person import PersonalCursor
 from tracelab.services.kit.policy import POSTGRESQL, Policy
 from tracelab.services.kit.refusal import note_refusal
 from tracelab.services.kit.replica import Replica, rows
+from tracelab.services.kit.rowsecurity import PERSON, SYSTEM
 from tracelab.services.kit.standin import StandIn, note
+from tracelab.settings import Login, Roles
 from tracelab.telemetry.database import measured_pool, trace_engine
 from tracelab.telemetry.tracing import error_type, untraced
 
+SMALL_POOL: Final = 4  # for what nobody waits for, or few do
 _SESSION_S: Final = 0.5  # TCP and the handshake of both sides; libpq does not time the first alone
 _MIGRATION_CONNECT_S: Final = 2  # libpq takes no less
 _STATEMENT_MS: Final = 1000  # by then nobody waits for it any more
@@ -49,10 +54,16 @@ class DatabaseRefused(PoolTimeout):
 # What a statement raises when the database is away, slow or fully taken: what an old copy may stand in for.
 FAILURES: Final = (OperationalError, InterfaceError, PoolTimeout)
 REPLICA: Final = "replica"
+_DRIVER: Final = "postgresql+psycopg"
 
 
 class Database:
-    """The engine of one edge. It connects when it is first used, and again after the server was away.
+    """The engines of one edge. They connect when they are first used, and again after the server was away.
+
+    `engine` is for what somebody asked for, `system` for what belongs to nobody: two roles, neither of which owns
+    a table (`tracelab.services.kit.rowsecurity`). Migrations are run by a third, which does. A database that somebody
+    else runs may have one role for all, that of its URL; then it is the service alone that keeps people apart. Both
+    share one breaker, since there is one server; `pool` and `system_pool` are how many connections each may have.
 
     `edge` reads ``feed->feed-db``; where nobody is the source (a tool, a test) it is the target. Every exchange with
     the server has at most `policy.read_s`, and what is left of the request's deadline; a connection that took longer
@@ -65,28 +76,44 @@ class Database:
     def __init__(
         self,
         url: str,
+        roles: Roles | None,
         *,
         target: str,
         edge: str = "",
         migrations: Path,
-        replicas: Sequence[str] = (),
         policy: Policy = POSTGRESQL,
+        pool: int | None = None,
+        system_pool: int = SMALL_POOL,
+        replicas: Sequence[str] = (),
     ) -> None:
-        self._url = make_url(url).set(drivername="postgresql+psycopg")
+        self._url = make_url(url).set(drivername=_DRIVER)
+        owner, system = (roles.owner, roles.system) if roles else (None, None)
+        self._owner = _as(self._url, owner)
+        self._roles = {PERSON: self._url.username, SYSTEM: _as(self._url, system).username}
         self._target = target
         self._migrations = migrations
-        self.engine = _engine(self._url, target=target, edge=edge or target, policy=policy)
-        self._single = self.engine.execution_options(isolation_level="AUTOCOMMIT")  # one statement: no BEGIN, no COMMIT
+
+        def made(at: URL, edge: str, target: str) -> dict[str, AsyncEngine]:
+            circuit = breaker.told(edge, policy.breaker)
+            few = replace(policy, calls=system_pool)
+            many = replace(policy, calls=pool or policy.calls)
+            return {
+                PERSON: _engine(at, edge, target, circuit, many, PersonalCursor),
+                SYSTEM: _engine(_as(at, system), edge, target, circuit, few, psycopg.AsyncCursor),
+            }
+
+        engines = made(self._url, edge or target, target)
+        self.engine, self.system = engines[PERSON], engines[SYSTEM]
+        self._singles = {role: _single(engine) for role, engine in engines.items()}
         self.replica: Replica | None = None
         if replicas:
-            standby = replica_of(target)
-            follower = _engine(
-                make_url(replicas[0]).set(drivername="postgresql+psycopg"),
-                target=standby,
-                edge=replica_of(edge or target),
-                policy=policy,
+            at = make_url(replicas[0]).set(drivername=_DRIVER)
+            standbys = made(at, replica_of(edge or target), replica_of(target))
+            self.replica = Replica(
+                {role: _single(engine) for role, engine in standbys.items()},
+                primary=self._singles[SYSTEM],
+                target=replica_of(target),
             )
-            self.replica = Replica(follower, primary=self.engine, target=standby)
 
     async def prepare(self) -> None:
         """Bring the schema to its newest revision; instances that start together take turns."""
@@ -95,9 +122,9 @@ class Database:
             self.replica.start()
 
     async def read(
-        self, statement: TextClause, values: Mapping[str, Any], *, may_lag: bool = False
+        self, statement: TextClause, values: Mapping[str, Any], *, role: str = PERSON, may_lag: bool = False
     ) -> Sequence[RowMapping]:
-        """Read rows by one statement, from whoever has them.
+        """Read rows by one statement, as one of the two roles, from whoever has them.
 
         What `may_lag` is asked of the standby, and of the primary only where that does not do. All else is asked of
         the primary, so that people see what they have just written, and what is kept in a cache is not older than what
@@ -109,16 +136,16 @@ class Database:
         """
         replica = self.replica
         if replica is None or not replica.may_serve:
-            return await rows(self._single, statement, values)
+            return await rows(self._singles[role], statement, values)
         if may_lag:
             with contextlib.suppress(*FAILURES):
-                return await rows(replica.single, statement, values)
+                return await rows(replica.singles[role], statement, values)
         try:
-            return await rows(self._single, statement, values)
+            return await rows(self._singles[role], statement, values)
         except FAILURES as error:
             if may_lag or not replica.may_serve:  # it was asked already, or fell behind meanwhile
                 raise
-            found = await rows(replica.single, statement, values)
+            found = await rows(replica.singles[role], statement, values)
             note(StandIn(target=self._target, source=REPLICA, reason=error_type(error)))
             return found
 
@@ -133,6 +160,7 @@ class Database:
         if self.replica is not None:
             await self.replica.close()
         await self.engine.dispose()
+        await self.system.dispose()
 
     def _migrate(self) -> None:
         config = Config()
@@ -142,14 +170,14 @@ class Database:
         def upgrade(revision: object, _context: object) -> object:
             return script._upgrade_revs("head", revision)  # type: ignore[arg-type]  # noqa: SLF001 - as Alembic's cookbook does
 
-        engine = create_engine(self._url, poolclass=NullPool, connect_args={"connect_timeout": _MIGRATION_CONNECT_S})
+        engine = create_engine(self._owner, poolclass=NullPool, connect_args={"connect_timeout": _MIGRATION_CONNECT_S})
         with (
             _migrating,
             engine.begin() as connection,
             EnvironmentContext(config, script, fn=upgrade, destination_rev="head") as environment,
         ):
             connection.execute(text(f"SELECT pg_advisory_xact_lock({_MIGRATION_LOCK})"))
-            environment.configure(connection=connection)
+            environment.configure(connection=connection, roles=self._roles)
             environment.run_migrations()
 
 
@@ -163,8 +191,14 @@ def optional(database: Database) -> dict[str, Replica]:
     return {} if database.replica is None else {database.replica.target: database.replica}
 
 
-def _engine(url: URL, *, target: str, edge: str, policy: Policy) -> AsyncEngine:
-    circuit = breaker.told(edge, policy.breaker)
+def _single(engine: AsyncEngine) -> AsyncEngine:
+    """Return the engine for what is one statement: no BEGIN, no COMMIT."""
+    return engine.execution_options(isolation_level="AUTOCOMMIT")
+
+
+def _engine(
+    url: URL, edge: str, target: str, circuit: breaker.Breaker, policy: Policy, cursor: type[psycopg.AsyncCursor[Any]]
+) -> AsyncEngine:
     engine = create_async_engine(
         url,
         poolclass=_guarded_pool(edge, target, circuit, policy),
@@ -173,12 +207,17 @@ def _engine(url: URL, *, target: str, edge: str, policy: Policy) -> AsyncEngine:
         connect_args={
             "options": f"-c statement_timeout={_STATEMENT_MS}",
             "async_creator_fn": _connector(circuit, policy),
+            "cursor_factory": cursor,
         },
     )
     event.listen(engine.sync_engine, "handle_error", _spare_the_others)
     event.listen(engine.sync_engine, "checkout", _revalidate)
     trace_engine(engine, target=target)
     return engine
+
+
+def _as(url: URL, login: Login | None) -> URL:
+    return url if login is None else url.set(username=login.name, password=login.password)
 
 
 class _Connection(psycopg.AsyncConnection[Any]):

@@ -63,9 +63,12 @@ ENQUEUE: Final = """
     SELECT topic, key, payload, traceparent, baggage, now() + make_interval(secs => delay_s)
     FROM jsonb_to_recordset(CAST(:outbox AS jsonb))
         AS parcel (topic text, key text, payload jsonb, traceparent text, baggage text, delay_s double precision)
-    ON CONFLICT (topic, key) DO NOTHING
+    ON CONFLICT DO NOTHING
 """
-"""Stores ``:outbox``, which `packed` makes: a statement, or one arm of a ``WITH`` that ends in its cause."""
+"""Stores ``:outbox``, which `packed` makes: a statement, or one arm of a ``WITH`` that ends in its cause.
+
+It names no columns in conflict, which would have to be read: whoever causes a parcel may write it, and read none.
+"""
 
 # Each topic has its own share of a round, so that one that cannot be delivered holds up no other.
 _LEASE: Final = text(

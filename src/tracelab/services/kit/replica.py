@@ -22,6 +22,7 @@ from sqlalchemy.exc import SQLAlchemyError
 from sqlalchemy.ext.asyncio import AsyncEngine
 
 from tracelab.conventions import METRIC_DB_REPLICA_LAG
+from tracelab.services.kit.rowsecurity import SYSTEM
 from tracelab.telemetry import statsd
 from tracelab.telemetry.tracing import untraced
 
@@ -67,14 +68,18 @@ class NotFollowing(Exception):
 
 
 class Replica:
-    """The standby of one database: an engine, and whether it may be read from."""
+    """The standby of one database: an engine for each of its roles, and whether it may be read from.
 
-    def __init__(self, engine: AsyncEngine, *, primary: AsyncEngine, target: str) -> None:
+    `singles`, and the `primary` with which it is compared, run each statement on its own.
+    """
+
+    def __init__(self, singles: Mapping[str, AsyncEngine], *, primary: AsyncEngine, target: str) -> None:
         self.target = target
-        self.single = engine.execution_options(isolation_level="AUTOCOMMIT")
-        self._primary = primary.execution_options(isolation_level="AUTOCOMMIT")
+        self.singles = singles
+        self._primary = primary
         self._lag = Lag()
         self._task: asyncio.Task[None] | None = None
+        self._closing = asyncio.Event()
         statsd.current().watch(METRIC_DB_REPLICA_LAG, self._gauge, db=target)
 
     def start(self) -> None:
@@ -84,10 +89,11 @@ class Replica:
 
     async def close(self) -> None:
         """Stop measuring, and close all connections."""
+        self._closing.set()
         if self._task is not None:
-            self._task.cancel()
-            await asyncio.wait([self._task])
-        await self.single.dispose()
+            await self._task  # not cancelled, which a pool takes badly while it opens a connection
+        for single in self.singles.values():
+            await single.dispose()
 
     @property
     def lag_s(self) -> float:
@@ -101,21 +107,25 @@ class Replica:
 
     async def check(self) -> None:
         """Ask whether it answers; raise `NotFollowing` where it is too far behind."""
-        await _position(self.single, _REPLAYED)
+        await _position(self.singles[SYSTEM], _REPLAYED)
         if not self.may_serve:
             known = "an unknown time" if math.isinf(self.lag_s) else f"{self.lag_s:.1f} s"
             raise NotFollowing(f"it is {known} behind its primary")
 
     async def _measure(self) -> None:
         with untraced():
-            while True:
+            while not self._closing.is_set():
                 with contextlib.suppress(SQLAlchemyError, OSError, TypeError):
                     at_s = monotonic()
                     self._lag.written(at_s, await _position(self._primary, _WRITTEN))
-                await asyncio.sleep(_SETTLE_S)
+                await self._rest(_SETTLE_S)
                 with contextlib.suppress(SQLAlchemyError, OSError, TypeError):
-                    self._lag.replayed(await _position(self.single, _REPLAYED))
-                await asyncio.sleep(_EVERY_S)
+                    self._lag.replayed(await _position(self.singles[SYSTEM], _REPLAYED))
+                await self._rest(_EVERY_S)
+
+    async def _rest(self, seconds: float) -> None:
+        with contextlib.suppress(TimeoutError):
+            await asyncio.wait_for(self._closing.wait(), seconds)
 
     def _gauge(self) -> float:
         return min(self.lag_s, _MOST_S)

@@ -13,6 +13,7 @@ from fastapi import Depends, Request
 from tracelab.conventions import HEADER_SERVICE_TOKEN
 from tracelab.services.kit.edge import Edge, EdgeUnavailable
 from tracelab.services.kit.limit import WRITES_PER_MIN, Limits, Quota
+from tracelab.services.kit.person import act_as
 from tracelab.services.kit.problem import Problem
 from tracelab.telemetry.tracing import mark_degraded, mark_fallback, untraced
 
@@ -136,7 +137,7 @@ def bearer(header: str | None) -> str | None:
 
 
 async def viewer(request: Request) -> Person:
-    """Return who is asking, or answer 401.
+    """Return who is asking, or answer 401; from now on databases are asked for them.
 
     Where the application's state has `writes`, a request that changes something counts as one of the
     person's, and one too many is answered 429.
@@ -154,6 +155,7 @@ async def viewer(request: Request) -> Person:
         wait_s = await writes.wait_s(Quota(scope="writes", id=person.id, limit=WRITES_PER_MIN))
         if wait_s:
             raise Problem(429, f"at most {WRITES_PER_MIN} changes a minute; try again", retry_after_s=wait_s)
+    act_as(person.id)
     return person
 
 

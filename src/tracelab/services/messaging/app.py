@@ -36,6 +36,7 @@ def create_app(settings: ServiceSettings) -> ASGIApp:
     """Return the application of one instance."""
     database = Database(
         settings.edges["messages-db"][0],
+        settings.roles.get("messages-db"),
         replicas=settings.edges.get("messages-db-replica", ()),
         target="messages-db",
         edge="messaging->messages-db",

@@ -19,6 +19,7 @@ from tracelab.conventions import (
     METRIC_MESSAGES,
     SPAN_MESSAGING_SEND,
 )
+from tracelab.services.kit.person import acting_as
 from tracelab.services.messaging.conversation import ConversationMissing, InvalidMessage, MessageMissing
 from tracelab.services.messaging.domain import EVENT_READ, EVENT_TYPING, Messaging
 from tracelab.services.messaging.line import MAX_OWED, Line
@@ -258,7 +259,7 @@ class Events:
             MESSAGING_OPERATION: "process",
             MESSAGING_DESTINATION: event,
         }
-        with server_span(event, **_context(data), attributes=attributes) as span:
+        with acting_as(user_id), server_span(event, **_context(data), attributes=attributes) as span:
             try:
                 return await work(self._messaging, user_id)
             except (ValidationError, InvalidMessage) as error:

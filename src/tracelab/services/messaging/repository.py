@@ -9,6 +9,7 @@ from sqlalchemy.exc import IntegrityError
 
 from tracelab.clock import iso
 from tracelab.services.kit.database import Database
+from tracelab.services.kit.person import acting_as
 from tracelab.services.messaging import statements
 from tracelab.services.messaging.conversation import (
     MAX_UNREAD,
@@ -34,6 +35,8 @@ class SqlArchive:
         self._database = database
         self._engine = database.engine
         self._single = database.engine.execution_options(isolation_level="AUTOCOMMIT")  # one statement: no BEGIN
+        self._system = database.system
+        self._single_system = database.system.execution_options(isolation_level="AUTOCOMMIT")
 
     async def direct(self, conversation: Conversation) -> Conversation:
         """Return the direct conversation of its two members, made as given if there is none.
@@ -151,7 +154,7 @@ class SqlArchive:
     async def anonymise(self, user_id: str) -> None:
         """Make a person a member of nothing, and the sender of nothing, for good."""
         person = {"user_id": user_id}
-        async with self._engine.begin() as connection:
+        async with self._system.begin() as connection:
             await connection.execute(statements.DEPART, person)
             await connection.execute(statements.UNNAME, person)
             left = (await connection.execute(statements.LEAVE, person)).scalars().all()
@@ -161,13 +164,16 @@ class SqlArchive:
     async def contacts(self, user_id: str, limit: int) -> list[str]:
         """Return people who share a conversation with somebody."""
         values = {"user_id": user_id, "limit": limit}
-        return [row["id"] for row in await self._database.read(statements.CONTACTS, values, may_lag=True)]
+        with acting_as(user_id):
+            return [row["id"] for row in await self._database.read(statements.CONTACTS, values, may_lag=True)]
 
     async def missed(self, users: Sequence[str], since_ns: int) -> AsyncIterator[Envelope]:
         """Yield the messages to some people that were stored since a time, oldest first."""
         after = _first_id_of(since_ns)
         for _ in range(_BATCHES):
-            rows = await self._rows(statements.MISSED, users=list(users), after=after, limit=_BATCH)
+            async with self._single_system.connect() as connection:
+                values = {"users": list(users), "after": after, "limit": _BATCH}
+                rows = (await connection.execute(statements.MISSED, values)).mappings().all()
             for row in rows:
                 origin = Origin(traceparent=row["traceparent"], tracestate=row["tracestate"], baggage=row["baggage"])
                 yield Envelope(message=_message(row), members=tuple(row["members"]), origin=origin)

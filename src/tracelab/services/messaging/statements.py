@@ -21,6 +21,7 @@ _PEOPLE = """
     ) people
 """
 
+# No columns in conflict are named, which would have to be read: whether the sender is a member the foreign key knows.
 INSERT: Final = text(
     """
     INSERT INTO messages (
@@ -30,7 +31,7 @@ INSERT: Final = text(
         CAST(:id AS uuid), CAST(:conversation_id AS uuid), CAST(:sender_id AS uuid), :client_id, :body,
         CAST(:created_at AS timestamptz), :traceparent, :tracestate, :baggage
     )
-    ON CONFLICT (sender_id, client_id) DO NOTHING
+    ON CONFLICT DO NOTHING
     """
 )
 SENT_BEFORE: Final = text(
@@ -72,7 +73,7 @@ BEGIN: Final = text(
     INSERT INTO conversations (id, direct_key, title, is_group, created_at)
     SELECT CAST(:id AS uuid), :direct_key, :title, :is_group, CAST(:created_at AS timestamptz)
     WHERE NOT EXISTS (SELECT FROM departed WHERE user_id = ANY(CAST(:members AS uuid[])))
-    ON CONFLICT (direct_key) DO NOTHING
+    ON CONFLICT DO NOTHING
     """
 )
 JOIN: Final = text(

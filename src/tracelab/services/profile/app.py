@@ -29,6 +29,7 @@ def create_app(settings: ServiceSettings) -> ASGIApp:
 
     database = Database(
         settings.edges["user-db"][0],
+        settings.roles.get("user-db"),
         replicas=settings.edges.get("user-db-replica", ()),
         target="user-db",
         edge="profile->user-db",
@@ -48,7 +49,7 @@ def create_app(settings: ServiceSettings) -> ASGIApp:
     people = People(profiles=profiles, copies=copies, timelines=timelines, media=media)
     leavers = {name: Leaver(edges[name], template) for name, template in LEAVE.items()}
     deliveries = Deliveries(people=people, copies=copies, timelines=timelines, leavers=leavers)
-    outbox = Outbox(database.engine, name="user-db", topics=deliveries.topics)
+    outbox = Outbox(database.system, name="user-db", topics=deliveries.topics)
 
     @contextlib.asynccontextmanager
     async def lifespan() -> AsyncIterator[None]:

@@ -40,7 +40,7 @@ class SqlProfiles:
 
     def __init__(self, database: Database) -> None:
         self._database = database
-        self._engine = database.engine
+        self._system = database.system
         self._single = database.engine.execution_options(isolation_level="AUTOCOMMIT")  # one statement: no BEGIN
 
     async def create(self, user_id: str, username: str, display_name: str) -> Profile:
@@ -107,7 +107,7 @@ class SqlProfiles:
     async def leave(self, user_id: str) -> Departure:
         """Delete a profile and all its follows, as often as asked, and leave word for everybody concerned."""
         who = {"user_id": user_id}
-        async with self._engine.begin() as connection:
+        async with self._system.begin() as connection:
             await connection.execute(sql.DEPART, who)
             following = list((await connection.execute(sql.LEAVE_FOLLOWED, who)).scalars())
             followers = list((await connection.execute(sql.LEAVE_FOLLOWERS, who)).scalars())

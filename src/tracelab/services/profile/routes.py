@@ -10,6 +10,7 @@ from pydantic import StringConstraints
 from tracelab.services.kit.caching import cached
 from tracelab.services.kit.identifier import new_id
 from tracelab.services.kit.outbox import Outbox
+from tracelab.services.kit.person import acting_as
 from tracelab.services.kit.problem import Problem, problems
 from tracelab.services.kit.text import STORABLE
 from tracelab.services.kit.viewer import Internal, Person, Viewer
@@ -133,19 +134,22 @@ async def followers(
 @router.post("/internal/profiles", dependencies=[Internal], responses=problems(403, 410, 422, 503))
 async def create(body: NewProfile, people: PeopleDep) -> ProfileOut:
     """Create the profile of a new account; doing so again changes nothing."""
-    return _shown(await people.create(str(body.user_id), body.username, body.display_name))
+    with acting_as(str(body.user_id)):
+        return _shown(await people.create(str(body.user_id), body.username, body.display_name))
 
 
 @router.get("/internal/following", dependencies=[Internal], response_model=Ids, responses=problems(403, 503))
 async def following_ids(user_id: UUID, copies: CopiesDep) -> Response:
     """Return the ids of those somebody follows."""
-    return Response(await copies.following(str(user_id)), media_type=_JSON)
+    with acting_as(str(user_id)):
+        return Response(await copies.following(str(user_id)), media_type=_JSON)
 
 
 @router.get("/internal/followers", dependencies=[Internal], response_model=Ids, responses=problems(403, 503))
 async def follower_ids(user_id: UUID, copies: CopiesDep) -> Response:
     """Return the ids of those who follow somebody."""
-    return Response(await copies.followers(str(user_id)), media_type=_JSON)
+    with acting_as(str(user_id)):
+        return Response(await copies.followers(str(user_id)), media_type=_JSON)
 
 
 def _require_own(user_id: UUID, viewer: Person) -> None:

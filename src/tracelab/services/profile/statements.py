@@ -14,7 +14,7 @@ CREATE: Final = text(
     INSERT INTO profiles (user_id, username, display_name)
     SELECT CAST(:user_id AS uuid), :username, :display_name
     WHERE NOT EXISTS (SELECT FROM departed WHERE user_id = CAST(:user_id AS uuid))
-    ON CONFLICT (user_id) DO UPDATE SET user_id = excluded.user_id
+    ON CONFLICT (user_id) DO UPDATE SET updated_at = profiles.updated_at
     RETURNING {_COLUMNS}
     """  # noqa: S608 - no input is in it
 )
@@ -72,22 +72,22 @@ ENQUEUE_ALONE: Final = text(ENQUEUE)
 SEARCH: Final = text(
     f"""
     WITH by_username AS MATERIALIZED (
-        SELECT {_COLUMNS}, 0 AS tier, lower(username) COLLATE "C" AS rank, 0 AS distance FROM profiles
+        SELECT {_COLUMNS}, 0 AS tier, lower(username) COLLATE "C" AS rank, 0 AS distance FROM people
         WHERE :tier = 0 AND lower(username) COLLATE "C" < CAST(:end AS text)
             AND lower(username) COLLATE "C" >= CAST(:query AS text)
             AND (lower(username) COLLATE "C", user_id) > (CAST(:username AS text), CAST(:username_id AS uuid))
-        ORDER BY lower(username) COLLATE "C", profiles.user_id LIMIT :limit
+        ORDER BY lower(username) COLLATE "C", people.user_id LIMIT :limit
     ), by_display_name AS MATERIALIZED (
-        SELECT {_COLUMNS}, 1 AS tier, lower(display_name) COLLATE "C" AS rank, 0 AS distance FROM profiles
+        SELECT {_COLUMNS}, 1 AS tier, lower(display_name) COLLATE "C" AS rank, 0 AS distance FROM people
         WHERE :tier <= 1 AND (SELECT count(*) FROM by_username) < :limit
             AND lower(display_name) COLLATE "C" < CAST(:end AS text)
             AND lower(display_name) COLLATE "C" >= CAST(:query AS text)
             AND (lower(display_name) COLLATE "C", user_id)
                 > (CAST(:display_name AS text), CAST(:display_name_id AS uuid))
             AND NOT starts_with(lower(username), CAST(:query AS text))
-        ORDER BY lower(display_name) COLLATE "C", profiles.user_id LIMIT :limit
+        ORDER BY lower(display_name) COLLATE "C", people.user_id LIMIT :limit
     ), alike AS MATERIALIZED (
-        SELECT {_COLUMNS}, 2 AS tier, '' COLLATE "C" AS rank, distance FROM profiles CROSS JOIN LATERAL (
+        SELECT {_COLUMNS}, 2 AS tier, '' COLLATE "C" AS rank, distance FROM people CROSS JOIN LATERAL (
             SELECT CAST(1000000 * (1 - greatest(
                 word_similarity(CAST(:query AS text), search), similarity(search, CAST(:query AS text))
             )) AS integer) AS distance
@@ -98,7 +98,7 @@ SEARCH: Final = text(
             AND (distance, user_id) > (:distance, CAST(:distance_id AS uuid))
             AND NOT starts_with(lower(username), CAST(:query AS text))
             AND NOT starts_with(lower(display_name), CAST(:query AS text))
-        ORDER BY distance, profiles.user_id LIMIT :limit
+        ORDER BY distance, people.user_id LIMIT :limit
     )
     SELECT * FROM by_username UNION ALL SELECT * FROM by_display_name UNION ALL SELECT * FROM alike
     ORDER BY tier, rank, distance, user_id LIMIT :limit
