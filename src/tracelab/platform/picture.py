@@ -128,19 +128,16 @@ def _line(edge: Edge, boxes: dict[str, _Box]) -> str:
 
 
 def _rectangle(box: _Box) -> Iterator[str]:
-    colour = _COLOURS[box.component.kind]
+    colour, name = _COLOURS[box.component.kind], box.component.name
+    size = ' font-size="11"' if len(name) > _LONG else ""
     yield (
         f'<rect x="{box.x:g}" y="{box.y:g}" width="{_WIDTH}" height="{_HEIGHT}" rx="7" '
         f'fill="#ffffff" stroke="{colour}" stroke-width="1.8"{_dashed(box.component)}/>'
     )
     yield (
-        f'<text x="{box.centre:g}" y="{box.y + _HEIGHT / 2 + 4.5:g}" text-anchor="middle" fill="{colour}"{_sized(box.component)}>'
-        f"{escape(box.component.name)}</text>"
+        f'<text x="{box.centre:g}" y="{box.y + _HEIGHT / 2 + 4.5:g}" text-anchor="middle" fill="{colour}"{size}>'
+        f"{escape(name)}</text>"
     )
-
-
-def _sized(component: Component) -> str:
-    return ' font-size="11"' if len(component.name) > _LONG else ""
 
 
 def _dashed(component: Component) -> str:
