@@ -89,8 +89,11 @@ def options(
 
 
 def monitor(password: str) -> str:
-    """Return the statement that makes the role by which the server's statistics are read."""
-    return f"CREATE ROLE {MONITOR} LOGIN PASSWORD '{password}' IN ROLE pg_monitor;\n"
+    """Return the statements that make the role by which statistics are read; run them before `ownership`."""
+    return (
+        f"CREATE ROLE {MONITOR} LOGIN PASSWORD '{password}' IN ROLE pg_monitor;\n"
+        f"GRANT CONNECT ON DATABASE {DATABASE} TO {MONITOR};\n"
+    )
 
 
 def ownership(role: str, passwords: Passwords) -> str:
