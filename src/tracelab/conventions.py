@@ -65,6 +65,9 @@ FAULT_KIND: Final = "tracelab.fault.kind"
 EVENT_RETRY: Final = "tracelab.retry.scheduled"
 EVENT_BREAKER_CHANGE: Final = "tracelab.breaker.state_change"
 EVENT_BREAKER_REJECTED: Final = "tracelab.breaker.rejected"
+EVENT_CALL_REFUSED: Final = "tracelab.call.refused"  # by a bulkhead, a deadline or a retry budget: see error.type
+RETRY_DELAY_MS: Final = "tracelab.retry.delay_ms"  # on the event of a scheduled retry
+EDGE: Final = "tracelab.edge"  # on these events: feed->profile
 
 # error.type values of calls that a policy refused
 TIMEOUT: Final = "timeout"
@@ -79,6 +82,7 @@ BAGGAGE_SCENARIO: Final = "tracelab.scenario"
 BAGGAGE_PHASE: Final = "tracelab.phase"
 HEADER_DEADLINE_MS: Final = "X-Tracelab-Deadline-Ms"
 HEADER_DEGRADED: Final = "X-Tracelab-Degraded"
+HEADER_FAULT: Final = "X-Tracelab-Fault"
 HEADER_SERVICE_TOKEN: Final = "X-Tracelab-Service-Token"
 TOKEN_COOKIE: Final = "tracelab_token"
 REFRESH_COOKIE: Final = "tracelab_refresh"
@@ -120,6 +124,20 @@ METRIC_SPANS_RECEIVED: Final = "tracelab.collector.spans.received"
 METRIC_SPANS_STORED: Final = "tracelab.collector.spans.stored"
 METRIC_SPANS_REJECTED: Final = "tracelab.collector.spans.rejected"
 METRIC_QUEUE_BYTES: Final = "tracelab.collector.queue.bytes"
+METRIC_ONWARD: Final = "tracelab.collector.onward"
+METRIC_ONWARD_WAITING: Final = "tracelab.collector.onward.waiting"
+METRIC_STORE_UP: Final = "tracelab.store.up"
+METRIC_DB_BUFFER_READS: Final = "tracelab.db.buffer.reads"
+METRIC_DB_TRANSACTIONS: Final = "tracelab.db.transactions"
+METRIC_DB_CONNECTIONS: Final = "tracelab.db.connections"
+METRIC_DB_SIZE: Final = "tracelab.db.size.bytes"
+METRIC_DB_STATEMENT_CALLS: Final = "tracelab.db.statement.calls"
+METRIC_DB_STATEMENT_SECONDS: Final = "tracelab.db.statement.seconds"
+METRIC_REDIS_READS: Final = "tracelab.redis.keyspace.reads"
+METRIC_REDIS_LOST: Final = "tracelab.redis.keys.lost"
+METRIC_REDIS_KEYS: Final = "tracelab.redis.keys"
+METRIC_REDIS_MEMORY: Final = "tracelab.redis.memory.bytes"
+METRIC_REDIS_CONNECTIONS: Final = "tracelab.redis.connections"
 
 BOUNDS_S: Final = (
     0.001,
@@ -186,6 +204,24 @@ COLLECTOR_METRICS: Final = (  # made by the collector itself
     _metric(METRIC_SPANS_STORED, "counter", "service instance boot", "Spans that were written."),
     _metric(METRIC_SPANS_REJECTED, "counter", "service instance boot", "Spans that were turned away."),
     _metric(METRIC_QUEUE_BYTES, "gauge", "", "Bytes that wait to be written."),
+    _metric(METRIC_ONWARD, "counter", "signal result", "Requests for --otlp-to: sent, failed, refused, dropped."),
+    _metric(METRIC_ONWARD_WAITING, "gauge", "", "Requests for --otlp-to that wait."),
+)
+STORE_METRICS: Final = (  # what stores say of themselves, asked for by the collector
+    _metric(METRIC_STORE_UP, "gauge", "store instance", "1 while a store answers the collector."),
+    _metric(METRIC_DB_BUFFER_READS, "counter", "store instance result", "Pages: found in the buffers (hit), or not."),
+    _metric(METRIC_DB_TRANSACTIONS, "counter", "store instance result", "Transactions: commit or rollback."),
+    _metric(METRIC_DB_CONNECTIONS, "gauge", "store instance", "Connections to a database."),
+    _metric(METRIC_DB_SIZE, "gauge", "store instance", "What a database takes on the disk."),
+    _metric(METRIC_DB_STATEMENT_CALLS, "counter", "store instance statement", "Runs of the ten costliest statements."),
+    _metric(
+        METRIC_DB_STATEMENT_SECONDS, "counter", "store instance statement", "Time in the ten costliest statements."
+    ),
+    _metric(METRIC_REDIS_READS, "counter", "store instance result", "Keys that were asked for: hit or miss."),
+    _metric(METRIC_REDIS_LOST, "counter", "store instance why", "Keys that went by themselves: evicted, expired."),
+    _metric(METRIC_REDIS_KEYS, "gauge", "store instance", "Keys in a cache."),
+    _metric(METRIC_REDIS_MEMORY, "gauge", "store instance", "Memory of a cache."),
+    _metric(METRIC_REDIS_CONNECTIONS, "gauge", "store instance", "Connections to a cache."),
 )
 
 # --- phases of a Run ------------------------------------------------------------------------------

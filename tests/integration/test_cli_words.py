@@ -20,6 +20,9 @@ NEED_A_PLATFORM = (
     ("chaos", "status"),
     ("chaos", "heal"),
     ("trace", "--run", "live"),
+    ("urls",),
+    ("restart", "feed"),
+    ("reset",),
 )
 COMMANDS = (
     (),
@@ -37,6 +40,16 @@ COMMANDS = (
     ("trace",),
     ("check",),
     ("gate",),
+    ("urls",),
+    ("restart",),
+    ("reset",),
+    ("doctor",),
+    ("runs",),
+    ("runs", "list"),
+    ("runs", "show"),
+    ("runs", "rm"),
+    ("runs", "export"),
+    ("runs", "import"),
 )
 
 
@@ -82,7 +95,7 @@ def test_an_unknown_name_lists_the_near_ones(command: CommandLine, words: tuple[
     assert message in command.refuses(*words).message
 
 
-@pytest.mark.parametrize("words", [("check",), ("trace",)])
+@pytest.mark.parametrize("words", [("check",), ("trace",), ("runs", "show"), ("runs", "rm", "last")], ids=" ".join)
 def test_no_run_yet_says_what_records_one(command: CommandLine, words: tuple[str, ...]) -> None:
     """The shortest way to a Run is the demo."""
     reply = command.refuses(*words)
@@ -124,12 +137,17 @@ def test_a_number_without_a_unit_is_refused(command: CommandLine, words: tuple[s
         (("scenario", "timeline", "--loud"), "No such option: --loud"),
         (("up", "--port", "gateway"), "expected COMPONENT=PORT"),
         (("up", "--port", "gateway=99999"), "expected COMPONENT=PORT"),
+        (("up", "--otlp-to", "localhost:4318"), "expected the URL of an OTLP/HTTP receiver"),
+        (("up", "--otlp-to", "grpc://127.0.0.1:4317"), "expected the URL of an OTLP/HTTP receiver"),
         (("up", "--telemetry", "loud"), "expected 'sdk' or 'off'"),
         (("up", "--name", "../elsewhere"), "expected 1 to 40 letters"),
         (("gate", "--max-time", "10s"), "expected at least 50s"),
         (("gate", "--fail-on", "never"), "expected 'fail', 'inconclusive' or both"),
         (("gate", "--scenario", "timelin"), "did you mean 'timeline'?"),
         (("logs", "--json", "-f"), "--json is one document"),
+        (("logs", "feed", "--trace", "4f2a"), "neither a component nor --follow goes with it"),
+        (("logs", "--run", "last"), "--run goes with --trace"),
+        (("runs", "import", "nothing.tar.zst"), "there is no archive nothing.tar.zst"),
     ],
 )
 def test_what_makes_no_sense_is_refused(command: CommandLine, words: tuple[str, ...], message: str) -> None:
@@ -160,7 +178,7 @@ def test_help_ends_with_examples(command: CommandLine, words: tuple[str, ...]) -
     assert reply.err == ""
 
 
-@pytest.mark.parametrize("words", [(), ("chaos",)], ids=" ".join)
+@pytest.mark.parametrize("words", [(), ("chaos",), ("runs",)], ids=" ".join)
 def test_a_group_typed_alone_shows_its_help(command: CommandLine, words: tuple[str, ...]) -> None:
     """It is no command, so exit 2, but no error message either."""
     reply = command.run(*words)
@@ -177,6 +195,97 @@ def test_json_leaves_stdout_to_the_document(command: CommandLine) -> None:
     assert would["schema"] == "tracelab/1"
     assert any("feed-redis#1" in line for line in would["would"])
     assert command.run("down", "--all", "--json").document() == {"schema": "tracelab/1", "stopped": []}
+
+
+def completed(command: CommandLine, line: str) -> list[str]:
+    """Return what a shell would offer at the end of a line, by asking as bash does."""
+    words = line.split(" ")
+    asked = {"_TRACELAB_COMPLETE": "complete_bash", "COMP_WORDS": line, "COMP_CWORD": str(len(words) - 1)}
+    return command.run(environment=asked).out.split()
+
+
+@pytest.mark.parametrize(
+    ("line", "words"),
+    [
+        ("tracelab sc", ["scenario"]),
+        ("tracelab scenario t", ["timeline"]),
+        ("tracelab scenario li", ["list"]),
+        ("tracelab chaos kill fee", ["feed-db", "feed-redis", "feed"]),
+        ("tracelab chaos kill po", ["postgres"]),
+        ("tracelab chaos kill redis --expect r", ["redis.down"]),
+        ("tracelab chaos kill redis --load t", ["timeline"]),
+        ("tracelab gate --scenario t", ["timeline"]),
+        ("tracelab logs zy", ["zygote"]),
+        ("tracelab check --run 2026", ["20261125-a", "20261124-b"]),
+        ("tracelab runs export la", ["last"]),
+        ("tracelab status --name tw", ["two"]),
+        ("tracelab scenario nothing-is-called-so", []),
+    ],
+)
+def test_a_shell_completes_names(command: CommandLine, line: str, words: list[str]) -> None:
+    """Scenarios, components, groups, promises, Runs (newest first) and platforms."""
+    for run in ("20261124-b", "20261125-a"):
+        (command.home / "runs" / run).mkdir(parents=True)
+    (command.home / "platforms" / "two").mkdir(parents=True)
+    (command.home / "platforms" / "two" / "platform.json").write_text("{}", encoding="utf-8")
+    assert completed(command, line) == words
+
+
+def test_a_completion_that_fails_offers_nothing(command: CommandLine) -> None:
+    """Where the state cannot be read, the shell's line is left alone."""
+    command.home.parent.mkdir(exist_ok=True)
+    command.home.write_text("not a folder", encoding="utf-8")
+    assert completed(command, "tracelab check --run 2") == []
+    assert completed(command, "tracelab chaos kill me") == ["messages-db", "messages-redis", "messaging", "media"]
+
+
+@pytest.mark.parametrize("line", ["tracelab scenario t", "tracelab chaos kill f", "tracelab check --run l"])
+def test_a_completion_imports_next_to_nothing(command: CommandLine, line: str) -> None:
+    """A shell asks at each press of a key: neither what draws, nor what drives, nor what judges is there."""
+    shown = command.run(
+        environment={
+            "_TRACELAB_COMPLETE": "complete_bash",
+            "COMP_WORDS": line,
+            "COMP_CWORD": str(line.count(" ")),
+            "PYTHONPROFILEIMPORTTIME": "1",
+        }
+    ).err
+    imported = {row.rpartition("|")[2].strip() for row in shown.splitlines() if "|" in row}
+    heavy = {"rich.console", "yaml", "urllib3", "google.protobuf", "opentelemetry.trace", "tracelab.experiment.boot"}
+    assert "tracelab.cli.complete" in imported
+    assert not imported & heavy
+
+
+def test_scenarios_are_listed(command: CommandLine) -> None:
+    """With what people do, how many, and what is judged."""
+    (timeline,) = [
+        s for s in command.run("scenario", "list", "--json").document()["scenarios"] if s["name"] == "timeline"
+    ]
+    assert timeline["users"] == 200
+    assert timeline["people"] == {"reader": 7, "writer": 1}
+    assert "timeline.cached" in timeline["expects"]
+    shown = command.run("scenario", "list").out
+    assert "timeline " in shown
+    assert "200 people" in shown
+
+
+@pytest.mark.parametrize(
+    "words",
+    [
+        ("scenario", "timelin"),
+        ("gate", "--max-time", "10s"),
+        ("chaos", "kill", "redi"),
+        ("check", "--run", "nope"),
+        ("scenario", "--help"),
+    ],
+    ids=" ".join,
+)
+def test_what_is_mistyped_is_answered_without_the_heavy_libraries(command: CommandLine, words: tuple[str, ...]) -> None:
+    """They take longer to import than everything else together, and only what works needs them."""
+    shown = command.run(*words, environment={"PYTHONPROFILEIMPORTTIME": "1"}).err
+    imported = {line.rpartition("|")[2].strip().partition(".")[0] for line in shown.splitlines() if "|" in line}
+    assert "tracelab" in imported
+    assert not imported & {"scipy", "numpy", "aiohttp", "socketio", "engineio", "faker", "sqlalchemy", "fastapi"}
 
 
 def on_a_terminal(command: CommandLine, *words: str, **environment: str) -> str:

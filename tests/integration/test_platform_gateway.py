@@ -139,7 +139,12 @@ async def world(tmp_path: Path) -> AsyncIterator[World]:
                 arrived.body_bytes += len(chunk)
             if request.headers.get("X-Test-Hang"):
                 await release.wait()
-            return web.json_response({"service": name}, status=int(request.headers.get("X-Test-Status", "200")))
+            said = request.headers.get("X-Test-Say", "")
+            headers = {}
+            if "X-Test-Degraded" in request.headers:
+                headers["X-Tracelab-Degraded"] = request.headers["X-Test-Degraded"]
+            status = int(request.headers.get("X-Test-Status", "200"))
+            return web.json_response({"service": name, "said": said}, status=status, headers=headers)
 
         return serve
 
@@ -163,6 +168,7 @@ async def world(tmp_path: Path) -> AsyncIterator[World]:
 
     listener = socket.create_server(("127.0.0.1", 0), backlog=511)
     port = listener.getsockname()[1]
+    (tmp_path / gateway.SCRIPT_NAME).write_text(gateway.SCRIPT)
     configuration = tmp_path / "nginx.conf"
     configuration.write_text(
         gateway.render(
@@ -524,3 +530,65 @@ def test_a_topology_that_cannot_be_served_is_refused(tmp_path: Path) -> None:
         render({k: v for k, v in known.items() if k != "feed"}, tmp_path)
     with pytest.raises(InfrastructureError, match="NGINX cannot use the path"):
         render(known, tmp_path / "a$b")
+
+
+def _as(token: str) -> dict[str, str]:
+    return {"Authorization": f"Bearer {token}"}
+
+
+async def test_a_copy_of_a_timeline_serves_where_feed_does_not(world: World, tmp_path: Path) -> None:
+    """Its owner reads on, by header or by cookie; whoever has not the whole token finds nothing."""
+    token = "head.payload.signature"
+    whole = await world.ask("GET", "/api/timeline/1", headers=_as(token))
+    assert "X-Tracelab-Degraded" not in whole.headers
+    await world.ask("GET", "/api/timeline/2", headers={**_as(token), "X-Test-Degraded": "profile"})
+    await world.ask("GET", "/api/timeline/3", headers={**_as(token), "X-Test-Status": "404"})
+    await world.stop("feed")
+    for headers in (_as(token), {"Cookie": f"tracelab_token={token}"}):
+        answer = await world.ask("GET", "/api/timeline/1", headers=headers)
+        assert (answer.status, answer.body) == (200, whole.body)
+        assert answer.headers["X-Tracelab-Degraded"] == "feed"
+    forged = ("head.payload.other", "head.other.signature", "payload.signature", token + "x", "")
+    for other in forged:
+        assert (await world.ask("GET", "/api/timeline/1", headers=_as(other))).status == 503, other
+    assert (await world.ask("GET", "/api/timeline/1")).status == 503
+    for path in ("/api/timeline/2", "/api/timeline/3", "/api/timeline/1?limit=2"):
+        answer = await world.ask("GET", path, headers=_as(token))
+        assert (answer.status, answer.headers["Retry-After"]) == (503, "1"), path
+        assert answer.problem()["detail"] == "No instance of feed answered in time."
+    span = await until(lambda: next((s for s in world.read() if "tracelab.degraded" in s.attributes), None))
+    assert span.attributes["tracelab.fallback.source"] == "gateway_copy"
+    assert span.attributes["tracelab.fallback.reason"] == "refused"
+    assert span.attributes["tracelab.degraded"] == ["feed"]
+    assert span.attributes["tracelab.upstream.status"] == "502"
+    assert span.status == "unset"
+    kept = [path.read_bytes() for path in (tmp_path / "kept").rglob("*") if path.is_file()]
+    assert len(kept) == 1
+    assert token.encode() not in kept[0], "a token is a secret"
+
+
+async def test_a_copy_never_serves_while_feed_answers(world: World) -> None:
+    """Neither the answer before nor an error of feed's own is answered from a copy; a browser's 304 passes."""
+    token = _as("a.b.c")
+    for said in ("one", "two", "three"):
+        answer = await world.ask("GET", "/api/timeline/1", headers={**token, "X-Test-Say": said})
+        assert json.loads(answer.body)["said"] == said
+    assert len(world.seen) == 3
+    answer = await world.ask("GET", "/api/timeline/1", headers={**token, "X-Test-Status": "503"})
+    assert (answer.status, "X-Tracelab-Degraded" in answer.headers) == (503, False)
+    await world.ask("GET", "/api/timeline/1", headers={**token, "If-None-Match": '"tag"'})
+    assert world.seen[-1].headers["If-None-Match"] == '"tag"'
+    await world.stop("feed")
+    answer = await world.ask("GET", "/api/timeline/1", headers=token)
+    assert json.loads(answer.body)["said"] == "one", "a new copy is made every few seconds, not each time"
+
+
+async def test_a_feed_that_swallows_is_stood_in_for_within_a_second(world: World) -> None:
+    """The copy comes before the caller's second is over, and says why."""
+    await world.ask("GET", "/api/timeline/1", headers=_as("t"))
+    begun = time.monotonic()
+    answer = await world.ask("GET", "/api/timeline/1", headers={**_as("t"), "X-Test-Hang": "1"})
+    assert (answer.status, answer.headers["X-Tracelab-Degraded"]) == (200, "feed")
+    assert time.monotonic() - begun >= 0.9
+    span = await until(lambda: next((s for s in world.read() if "tracelab.degraded" in s.attributes), None))
+    assert span.attributes["tracelab.fallback.reason"] == "timeout"

@@ -7,7 +7,15 @@ from pathlib import Path
 
 import pytest
 
-_MADE_WITH = {"prometheus": "apt-get", "promtool": "apt-get", "statsd_exporter": "go", "otelcol": "go"}
+_MADE_WITH = {
+    "prometheus": "apt-get",
+    "promtool": "apt-get",
+    "statsd_exporter": "go",
+    "otelcol": "go",
+    "toxiproxy-server": "go",
+    "toxiproxy-python": "pip",
+    "toxiproxy-node": "npm",
+}
 
 
 def _folder() -> Path:
@@ -18,7 +26,7 @@ def _folder() -> Path:
 
 @pytest.fixture(scope="session")
 def peer() -> Callable[[str], Path]:
-    """Find a peer's binary. Where it is missing the test says why; in CI it fails if it could have been had."""
+    """Find a peer's file. Where it is missing the test says why; in CI it fails if it could have been had."""
 
     def find(name: str) -> Path:
         path = _folder() / name

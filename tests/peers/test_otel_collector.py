@@ -295,6 +295,22 @@ def test_what_ours_has_already_goes_to_jaeger_alone(chain: Chain) -> None:
     assert spans_of(chain.collector) == []
 
 
+def test_a_platform_sends_everything_to_a_real_collector(chain: Chain, tmp_path: Path) -> None:
+    """`--otlp-to`: its spans, those of its gateway too, and its metrics, are all taken at once."""
+    log = tmp_path / "access.log"
+    log.touch()
+    with CollectorProcess(tmp_path / "platform", access_log=str(log), otlp_to=chain.otlp_http) as platform:
+        with services(replace(chain, collector=platform, otlp_http=platform.url), "feed") as processes:
+            wait_done(processes)
+            log.write_text("".join(access_line(number) for number in range(1, 31)))
+            assert platform.flush(20)["complete"]
+        until(lambda: len(spans_of(chain.collector)) == SPANS + 30, chain.otel.said)
+        until(lambda: "tracelab_gateway_duration_seconds_count" in chain.collector.get("/metrics"), chain.otel.said)
+        onward = json.loads(platform.get("/tracelab/v1/status"))["onward"]
+        assert (onward["failed"], onward["refused"], onward["dropped"], onward["why"]) == (0, 0, 0, "")
+    assert {s.span_id for s in spans_of(chain.collector)} == {s.span_id for s in spans_of(platform)}
+
+
 def test_it_says_nothing_of_our_configuration(chain: Chain) -> None:
     """No warning, no deprecation: what we render is what this version wants."""
     assert chain.otel.said() == ""

@@ -12,7 +12,7 @@ import yaml
 
 import tracelab
 from tracelab import settings
-from tracelab.conventions import COLLECTOR_METRICS, STATSD_METRICS
+from tracelab.conventions import COLLECTOR_METRICS, STATSD_METRICS, STORE_METRICS
 from tracelab.platform.stack import grafana, otelcol
 from tracelab.platform.stack.address import Addresses
 from tracelab.platform.stack.dashboards import ALL, dashboards
@@ -20,7 +20,7 @@ from tracelab.platform.stack.full import onward, service_environment, stack
 from tracelab.platform.stack.render import render
 
 ROOT = Path(tracelab.__file__).parents[2]
-OURS = {name: metric for metric in (*STATSD_METRICS, *COLLECTOR_METRICS) for name in metric.series}
+OURS = {name: metric for metric in (*STATSD_METRICS, *COLLECTOR_METRICS, *STORE_METRICS) for name in metric.series}
 THEIRS = re.compile(r"otelcol_\w+|up|scrape_duration_seconds")
 
 
@@ -163,5 +163,5 @@ def test_the_page_lists_every_metric_and_dashboard() -> None:
     page = (ROOT / "docs" / "explanation" / "dashboards.md").read_text(encoding="utf-8")
     rows = re.findall(r"^\| `(tracelab_\w+)` \| ([\w, ]*) ?\|", page, re.MULTILINE)
     listed = {name: tuple(label for label in labels.strip().split(", ") if label) for name, labels in rows}
-    assert listed == {m.prometheus: m.labels for m in (*STATSD_METRICS, *COLLECTOR_METRICS)}
+    assert listed == {m.prometheus: m.labels for m in (*STATSD_METRICS, *COLLECTOR_METRICS, *STORE_METRICS)}
     assert set(re.findall(r"^\| `(\w+\.json)`", page, re.MULTILINE)) == set(dashboards())

@@ -5,7 +5,8 @@ from collections.abc import Iterator
 
 import pytest
 
-from tracelab.services.kit.breaker import Breaker
+from tracelab.services.kit import breaker
+from tracelab.services.kit.policy import BreakerRules
 from tracelab.telemetry import statsd
 
 
@@ -24,11 +25,11 @@ def lines() -> Iterator[socket.socket]:
 
 def test_a_breaker_that_nobody_opened_is_known_as_closed(lines: socket.socket) -> None:
     """Its level is sent without any change, each change at once, and the level follows."""
-    breaker = Breaker("feed->media", failures=2, rest_s=60)
+    circuit = breaker.told("feed->media", BreakerRules(min_calls=2))
     statsd.current().flush()
     assert lines.recv(2000) == b"tracelab.breaker.state:0|g|#edge:feed->media"
-    breaker.failed()
-    breaker.failed()
+    for _ in range(2):
+        circuit.failed(circuit.admit())
     statsd.current().flush()
     assert lines.recv(2000) == b"tracelab.breaker.state:2|g|#edge:feed->media"
-    assert not breaker.is_allowed()
+    assert circuit.admit() == breaker.NO

@@ -1,11 +1,18 @@
-"""Drive: scenario."""
+"""Drive: scenario, scenario list."""
 
 from typing import Annotated
 
 import typer
 
+from tracelab.cli import complete
 from tracelab.cli.app import app
 from tracelab.cli.option import Debug, FailOn, Json, Name, NoColor, Quiet, examples, platform_name, voice
+
+_LIST = "list"
+
+
+def _names(incomplete: str) -> list[tuple[str, str]]:
+    return [*complete.scenarios(incomplete), *([(_LIST, "all scenarios")] if _LIST.startswith(incomplete) else [])]
 
 
 @app.command(
@@ -13,7 +20,14 @@ from tracelab.cli.option import Debug, FailOn, Json, Name, NoColor, Quiet, examp
     epilog=examples("tracelab scenario timeline", "tracelab scenario timeline --rate 40/s --duration 2m"),
 )
 def scenario(
-    scenario_name: Annotated[str, typer.Argument(metavar="NAME", help="A scenario: a file of scenarios/, or a path.")],
+    scenario_name: Annotated[
+        str,
+        typer.Argument(
+            metavar="NAME",
+            help="A scenario: a file of scenarios/, or a path; 'list' shows all.",
+            autocompletion=_names,
+        ),
+    ],
     users: Annotated[int | None, typer.Option(min=1, help="How many people (closed model).")] = None,
     rate: Annotated[str | None, typer.Option(help="Steps that begin per second (open model), e.g. 40/s.")] = None,
     duration: Annotated[str | None, typer.Option(help="How long the steady phase lasts, e.g. 60s.")] = None,
@@ -27,12 +41,14 @@ def scenario(
     no_color: NoColor = False,
     debug: Debug = False,
 ) -> int:
-    """Let people use the platform; live table, verdicts, exit code."""
-    from tracelab.cli.render import Renderer, fatal, show_judged
+    """Let people use the platform; live table, verdicts, exit code. `tracelab scenario list` shows what there is."""
+    from tracelab.cli.render import Renderer, fatal, show_judged, show_scenarios
     from tracelab.experiment import boot, drive
     from tracelab.quantity import duration_s, rate_per_s
 
     speech = voice(json=json, quiet=quiet, no_color=no_color)
+    if scenario_name == _LIST:
+        return show_scenarios(drive.scenarios(), speech)
     options = drive.Options(
         scenario=scenario_name,
         users=users,

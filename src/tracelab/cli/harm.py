@@ -5,6 +5,7 @@ from typing import Annotated
 
 import typer
 
+from tracelab.cli import complete
 from tracelab.cli.app import app
 from tracelab.cli.option import Debug, FailOn, Json, Name, NoColor, Quiet, examples, platform_name, voice
 
@@ -15,12 +16,25 @@ chaos = typer.Typer(
 )
 app.add_typer(chaos, name="chaos", rich_help_panel="harm")
 
-Target = Annotated[str, typer.Argument(help="A component, an instance (feed#1), or a group (redis, postgres).")]
+Target = Annotated[
+    str,
+    typer.Argument(
+        help="A component, an instance (feed#1), or a group (redis, postgres).", autocompletion=complete.targets
+    ),
+]
 For = Annotated[str | None, typer.Option("--for", help="How long the fault holds, e.g. 30s.", metavar="TIME")]
 Seed = Annotated[int | None, typer.Option(help="Other people and other words with another seed.")]
-Load = Annotated[str | None, typer.Option("--load", help="The scenario that runs meanwhile.", metavar="SCENARIO")]
+Load = Annotated[
+    str | None,
+    typer.Option(
+        "--load", help="The scenario that runs meanwhile.", metavar="SCENARIO", autocompletion=complete.scenarios
+    ),
+]
 NoLoad = Annotated[bool, typer.Option("--no-load", help="Only harm: no load, no judgement.")]
-Expect = Annotated[str | None, typer.Option("--expect", help="The promise to judge.", metavar="PROMISE")]
+Expect = Annotated[
+    str | None,
+    typer.Option("--expect", help="The promise to judge.", metavar="PROMISE", autocompletion=complete.promises),
+]
 Detach = Annotated[bool, typer.Option("--detach", help="Return once injected; the TTL heals.")]
 DryRun = Annotated[bool, typer.Option("--dry-run", help="Say what would happen, and do nothing.")]
 Save = Annotated[str | None, typer.Option("--save", help="Write the plan to a file.", metavar="FILE")]

@@ -4,6 +4,7 @@ from typing import Annotated
 
 import typer
 
+from tracelab.cli import complete
 from tracelab.cli.app import app
 from tracelab.cli.option import Debug, FailOn, Json, Name, NoColor, Quiet, RunWord, examples, voice
 
@@ -39,7 +40,9 @@ def check(
 )
 def gate(
     max_time: Annotated[str, typer.Option("--max-time", help="Stop undecided after this long, boot included.")] = "3m",
-    scenario: Annotated[str, typer.Option(help="The scenario that is driven.")] = "timeline",
+    scenario: Annotated[
+        str, typer.Option(help="The scenario that is driven.", autocompletion=complete.scenarios)
+    ] = "timeline",
     users: Annotated[int | None, typer.Option(min=1, help="How many people.")] = None,
     warmup: Annotated[str | None, typer.Option(help="How long people register and caches fill, e.g. 15s.")] = None,
     seed: Annotated[int | None, typer.Option(help="Other people and other words with another seed.")] = None,

@@ -9,16 +9,29 @@ from typing import Annotated, Any
 import typer
 
 from tracelab import settings
+from tracelab.cli import complete
 
 Name = Annotated[
-    str | None, typer.Option("--name", help="The platform, where several run side by side.", metavar="PLATFORM")
+    str | None,
+    typer.Option(
+        "--name",
+        help="The platform, where several run side by side.",
+        metavar="PLATFORM",
+        autocompletion=complete.platforms,
+    ),
 ]
 Json = Annotated[bool, typer.Option("--json", help="One JSON document on stdout and nothing else there.")]
 Quiet = Annotated[bool, typer.Option("--quiet", "-q", help="Only the result.")]
 NoColor = Annotated[bool, typer.Option("--no-color", help="Plain text (NO_COLOR does the same).")]
 Debug = Annotated[bool, typer.Option("--debug", help="Show the traceback of an error.")]
 RunWord = Annotated[
-    str, typer.Option("--run", help="A Run: its id, a prefix, 'last' (the newest finished) or a folder.", metavar="RUN")
+    str,
+    typer.Option(
+        "--run",
+        help="A Run: its id, a prefix, 'last' (the newest finished) or a folder.",
+        metavar="RUN",
+        autocompletion=complete.runs,
+    ),
 ]
 FailOn = Annotated[
     str | None,

@@ -20,7 +20,10 @@ from tracelab.conventions import (
     BAGGAGE_RUN,
     BAGGAGE_SCENARIO,
     CLIENT_ADDRESS,
+    DEGRADED,
     ERROR_TYPE,
+    FALLBACK_REASON,
+    FALLBACK_SOURCE,
     GATEWAY,
     HTTP_METHOD,
     HTTP_ROUTE,
@@ -41,6 +44,8 @@ _BAGGAGE: Final = frozenset((BAGGAGE_RUN, BAGGAGE_SCENARIO, BAGGAGE_PHASE))
 _METHODS: Final = frozenset(("GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS", "TRACE", "CONNECT"))
 _SWITCHING_PROTOCOLS: Final = 101
 _SERVER_ERROR: Final = 500
+_COPY: Final = frozenset(("HIT", "STALE"))  # and where that says degraded, it stood in for its service
+_REASON: Final = {"502": "refused", "504": "timeout"}
 # NGINX's worker opens the new file a moment after its master has made it.
 _LINGER_S: Final = 5.0
 _ROUNDING_MS: Final = 1  # NGINX knows milliseconds: a span is widened outwards, so that its children fit in
@@ -183,7 +188,7 @@ def _span(line: Mapping[str, Any], resource: Mapping[str, str]) -> Span | None:
     known = method if method in _METHODS else "HTTP"
     attributes: dict[str, Any] = {
         HTTP_METHOD: method if method in _METHODS else "_OTHER",
-        "url.scheme": "http",
+        "url.scheme": line.get("scheme") or "http",
         URL_PATH: line["uri"],
         CLIENT_ADDRESS: line["remote_addr"],
         "http.request.size": int(line["bytes_in"] or 0),
@@ -195,10 +200,15 @@ def _span(line: Mapping[str, Any], resource: Mapping[str, str]) -> Span | None:
         attributes[HTTP_ROUTE] = route
     if status:
         attributes[HTTP_STATUS] = status
-    if line["upstream_addr"]:
+    addresses, statuses = _tried(line["upstream_addr"]), _tried(line["upstream_status"])
+    if addresses:
         attributes[UPSTREAM_COMPONENT] = line["component"]
-        attributes[UPSTREAM_ADDRESS] = line["upstream_addr"]
-        attributes[UPSTREAM_STATUS] = line["upstream_status"]
+        attributes[UPSTREAM_ADDRESS] = ", ".join(addresses)
+        attributes[UPSTREAM_STATUS] = ", ".join(statuses[: len(addresses)])
+    if line.get("cache") in _COPY and line["degraded"]:
+        attributes[DEGRADED] = line["degraded"].split(",")
+        attributes[FALLBACK_SOURCE] = "gateway_copy"
+        attributes[FALLBACK_REASON] = _REASON.get(statuses[0] if statuses else "", "unavailable")
     is_error = status >= _SERVER_ERROR
     if is_error:
         attributes[ERROR_TYPE] = str(status)
@@ -218,6 +228,11 @@ def _span(line: Mapping[str, Any], resource: Mapping[str, str]) -> Span | None:
         trace_state=line["tracestate"],
         flags=flags,
     )
+
+
+def _tried(entries: str) -> list[str]:
+    """Return the instances that were tried, or what they answered; a copy comes from nobody, on a Unix socket."""
+    return [entry for entry in entries.replace(" : ", ", ").split(", ") if entry and not entry.startswith("unix:")]
 
 
 def duration_s(span: Span) -> float:

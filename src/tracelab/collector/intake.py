@@ -17,6 +17,7 @@ from opentelemetry.proto.collector.trace.v1.trace_service_pb2 import ExportTrace
 from tracelab.clock import iso, now_ns
 from tracelab.collector.book import Book, Sender, count_spans
 from tracelab.collector.metrics import MetricTable
+from tracelab.collector.onward import LOGS, TRACES, Onward
 from tracelab.collector.writer import Overloaded, Writer
 from tracelab.conventions import BAGGAGE_RUN, SERVICE_INSTANCE_ID, SERVICE_NAME
 from tracelab.errors import UsageError
@@ -42,12 +43,16 @@ class _Fate:
 
 
 class Intake:
-    """Takes requests. A request sent again is recognised: it is neither stored nor counted twice."""
+    """Takes requests. A request sent again is recognised: it is neither stored nor counted twice.
 
-    def __init__(self, book: Book, writer: Writer, metrics: MetricTable) -> None:
+    What was stored is offered to `onward` too, once.
+    """
+
+    def __init__(self, book: Book, writer: Writer, metrics: MetricTable, onward: Onward | None = None) -> None:
         self.book = book
         self.writer = writer
         self.metrics = metrics
+        self._onward = onward
         self._fates: OrderedDict[bytes, _Fate] = OrderedDict()
 
     def remember(self, payload: bytes) -> None:
@@ -94,6 +99,8 @@ class Intake:
                 taken.writing.set_exception(error)
                 taken.writing.exception()  # seen: nobody else may be waiting for it
             raise
+        else:
+            self._send_on(payload, TRACES)
         finally:
             if taken.writing is not None and not taken.writing.done():
                 taken.writing.set_result(None)
@@ -111,7 +118,14 @@ class Intake:
             Overloaded: the queue is full.
             OSError: the disk refused.
         """
-        await self.writer.put(otlp.request_of(spans).SerializeToString(), counts=counts)
+        payload = otlp.request_of(spans).SerializeToString()
+        await self.writer.put(payload, counts=counts)
+        self._send_on(payload, TRACES)
+
+    def _send_on(self, payload: bytes, signal: str) -> None:
+        """Offer what was stored to another backend, if there is one."""
+        if self._onward is not None:
+            self._onward.offer(payload, signal)
 
     def _note(self, key: bytes, fate: _Fate) -> None:
         self._fates[key] = fate
@@ -132,6 +146,7 @@ class Intake:
         lines = [json.dumps(line, ensure_ascii=False, default=str) for line in _log_lines(request)]
         if lines:
             await self.writer.put(("\n".join(lines) + "\n").encode(), kind="logs")
+            self._send_on(payload if isinstance(payload, bytes) else request.SerializeToString(), LOGS)
 
     async def otlp_metrics(self, payload: bytes | dict[str, Any]) -> None:
         """Take OTLP metrics into the table.
@@ -172,8 +187,8 @@ def _parse(payload: bytes | dict[str, Any], kind: type[_Request]) -> _Request:
     try:
         if isinstance(payload, bytes):
             return kind.FromString(payload)
-        return json_format.ParseDict(payload, kind(), ignore_unknown_fields=True)
-    except (DecodeError, json_format.ParseError) as cause:
+        return json_format.ParseDict(otlp.ids_as_protobuf(payload), kind(), ignore_unknown_fields=True)
+    except (DecodeError, json_format.ParseError, ValueError) as cause:
         raise UsageError(f"not an {kind.__name__}: {cause}") from None
 
 

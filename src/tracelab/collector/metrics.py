@@ -16,6 +16,7 @@ from tracelab.conventions import (
     SERVICE_INSTANCE_ID,
     SERVICE_NAME,
     STATSD_METRICS,
+    STORE_METRICS,
     Metric,
 )
 from tracelab.store.otlp import attributes_of
@@ -25,7 +26,7 @@ _INVALID = re.compile(r"[^a-zA-Z0-9_]")
 _DELTA = 1  # AGGREGATION_TEMPORALITY_DELTA
 _KINDS: Final = {"counter": "counter", "gauge": "gauge", "timing": "histogram"}
 _KNOWN: Final[Mapping[tuple[str, str], Metric]] = {
-    (m.name, _KINDS[m.kind]): m for m in (*STATSD_METRICS, *COLLECTOR_METRICS)
+    (m.name, _KINDS[m.kind]): m for m in (*STATSD_METRICS, *COLLECTOR_METRICS, *STORE_METRICS)
 }
 _UNKNOWN_HELP: Final = "A metric that its sender does not describe."
 _PACKED: Final = frozenset(("ms", "h", "d"))  # DogStatsD: several values on one line
@@ -93,6 +94,12 @@ class MetricTable:
             bucket = series.observe(value)
             if exemplar is not None:
                 series.exemplars[bucket] = exemplar
+
+    def set(self, name: str, kind: str, labels: Mapping[str, str], value: float) -> None:
+        """Take what a gauge, or a counter that somebody else keeps, is now."""
+        series = self._get(name, kind, labels_of(labels))
+        if series is not None:
+            series.value = value
 
     # --- StatsD ----------------------------------------------------------------------------------
 

@@ -16,20 +16,23 @@ import uvloop
 
 from tracelab import __version__
 from tracelab.clock import now_ns
+from tracelab.collector import otlpmetrics
 from tracelab.collector.barrier import Barrier
 from tracelab.collector.book import Book, Sender
 from tracelab.collector.gateway import EVERY_S, GatewaySpans
 from tracelab.collector.intake import Intake
 from tracelab.collector.metrics import MetricTable
-from tracelab.collector.onward import Onward
+from tracelab.collector.onward import METRICS, Onward
+from tracelab.collector.stores import Stores
 from tracelab.collector.web import Web
 from tracelab.collector.writer import Writer
-from tracelab.conventions import GATEWAY
+from tracelab.conventions import DEPLOYMENT_ENVIRONMENT, GATEWAY, SERVICE_NAME
 from tracelab.errors import UsageError
 from tracelab.store import otlp
 
 _QUEUE_BYTES = 32 * 1024 * 1024
 _SNAPSHOT_EVERY_S = 1.0
+_EXPORT_EVERY_S = 10.0
 
 
 class _Server(uvicorn.Server):
@@ -68,7 +71,11 @@ class Collector:
             queue_bytes=int(options.get("queue_bytes") or _QUEUE_BYTES),
             bytes_per_s=options.get("write_bytes_per_s"),
         )
-        self.intake = Intake(self.book, self.writer, self.metrics)
+        self._environment = str(options.get("environment", ""))
+        self._otlp_to = Onward(str(options["otlp_to"])) if options.get("otlp_to") else None
+        self._stores = Stores(options.get("stores") or {}, self.metrics)
+        self._began_ns = now_ns()
+        self.intake = Intake(self.book, self.writer, self.metrics, self._otlp_to)
         self._onward = Onward(options["onward"]) if options.get("onward") else None
         self.gateway: GatewaySpans | None = None
         if options.get("access_log"):
@@ -82,7 +89,12 @@ class Collector:
             self.gateway.connect(self.intake, self.book, self._onward)
         self.barrier = Barrier(self.book, self.gateway)
         self.web = Web(
-            intake=self.intake, book=self.book, writer=self.writer, metrics=self.metrics, barrier=self.barrier
+            intake=self.intake,
+            book=self.book,
+            writer=self.writer,
+            metrics=self.metrics,
+            barrier=self.barrier,
+            onward=self._otlp_to,
         )
         self._recover(folder / "collector.json")
 
@@ -133,9 +145,10 @@ class Collector:
             loop.add_signal_handler(number, lambda: setattr(server, "should_exit", True))
         async with contextlib.AsyncExitStack() as stack:
             stack.callback(self.writer.close)
-            if self._onward is not None:
-                self._onward.start()
-                stack.callback(self._onward.close)
+            for onward in (self._onward, self._otlp_to):
+                if onward is not None:
+                    onward.start()
+                    stack.callback(onward.close)
             if "statsd" in sockets:
                 transport, _ = await loop.create_datagram_endpoint(
                     lambda: _Datagrams(self.metrics), sock=sockets["statsd"]
@@ -149,12 +162,13 @@ class Collector:
                 )
                 stack.push_async_callback(grpc_server.stop, 1.0)
             await stack.enter_async_context(_running(self._tick()))
+            await stack.enter_async_context(_running(self._stores.watch()))
             await server.serve(sockets=[sockets["http"]])
 
     async def _tick(self) -> None:
         """Read the access log ten times a second; write a snapshot of the metrics once, while a Run is recorded."""
         loop = asyncio.get_running_loop()
-        next_snapshot = loop.time()
+        next_snapshot, next_export = loop.time(), loop.time() + _EXPORT_EVERY_S
         while True:
             if self.gateway is not None:
                 await self.gateway.catch_up()
@@ -163,7 +177,18 @@ class Collector:
                 if self.writer.place != self.writer.traffic:
                     with contextlib.suppress(OSError):
                         await self.intake.snapshot()
+            if self._otlp_to is not None and loop.time() >= next_export:
+                next_export += _EXPORT_EVERY_S
+                self._otlp_to.offer(self._metrics_request(), METRICS)
             await asyncio.sleep(EVERY_S)
+
+    def _metrics_request(self) -> bytes:
+        return otlpmetrics.request_of(
+            self.metrics.families,
+            resource={SERVICE_NAME: "tracelab", DEPLOYMENT_ENVIRONMENT: self._environment},
+            since_ns=self._began_ns,
+            at_ns=now_ns(),
+        )
 
 
 @contextlib.asynccontextmanager
@@ -190,7 +215,9 @@ def main(options: dict[str, Any], sockets: dict[str, socket.socket]) -> None:
     `options`: ``folder`` (the platform's; idle traffic lands below ``traffic``, the state in
     ``collector.json``), ``access_log``, ``gateway_instance``, ``boot``, ``environment``, ``grpc_port`` at ``host``;
     ``life`` tells one life of the platform from the next (default: which process is our parent);
-    ``onward``, the OTLP/HTTP URL of who else is to have the gateway's spans (nobody else can send them);
+    ``onward``, the OTLP/HTTP URL of who else is to have the gateway's spans (nobody else can send them); ``otlp_to``,
+    that of a backend that is to have everything: spans, logs, and every ten seconds the metrics; ``stores``, a URL
+    per instance of a database or cache that is asked for its statistics;
     ``queue_bytes`` and ``write_bytes_per_s`` bound what may wait and how fast it is written.
     `sockets`: ``http`` (listening), ``statsd`` (bound, UDP).
     """

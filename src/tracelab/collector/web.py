@@ -14,15 +14,18 @@ from opentelemetry.proto.collector.logs.v1.logs_service_pb2 import ExportLogsSer
 from opentelemetry.proto.collector.metrics.v1.metrics_service_pb2 import ExportMetricsServiceResponse
 from opentelemetry.proto.collector.trace.v1.trace_service_pb2 import ExportTraceServiceResponse
 
-from tracelab.collector import exposition
+from tracelab.collector import exposition, summary
 from tracelab.collector.barrier import Barrier
 from tracelab.collector.book import Book
 from tracelab.collector.files import Files
 from tracelab.collector.intake import Intake
 from tracelab.collector.metrics import Family, Labels, MetricTable, Series, labels_of
+from tracelab.collector.onward import Onward
 from tracelab.collector.writer import Overloaded, Writer
 from tracelab.conventions import (
     COLLECTOR_METRICS,
+    METRIC_ONWARD,
+    METRIC_ONWARD_WAITING,
     METRIC_QUEUE_BYTES,
     METRIC_SPANS_RECEIVED,
     METRIC_SPANS_REJECTED,
@@ -62,12 +65,22 @@ class Reply:
 class Web:
     """The ASGI application."""
 
-    def __init__(self, *, intake: Intake, book: Book, writer: Writer, metrics: MetricTable, barrier: Barrier) -> None:
+    def __init__(
+        self,
+        *,
+        intake: Intake,
+        book: Book,
+        writer: Writer,
+        metrics: MetricTable,
+        barrier: Barrier,
+        onward: Onward | None = None,
+    ) -> None:
         self._intake = intake
         self._book = book
         self._writer = writer
         self._metrics = metrics
         self._barrier = barrier
+        self._onward = onward
         self._files = Files(writer.folder)
         self._switching = asyncio.Lock()
         self._routes: dict[tuple[str, str], Callable[[Scope, Receive], Awaitable[Reply]]] = {
@@ -80,6 +93,7 @@ class Web:
             ("POST", "/tracelab/v1/run"): self._run,
             ("POST", "/tracelab/v1/flush"): self._flush,
             ("GET", "/tracelab/v1/account"): self._account,
+            ("GET", "/tracelab/v1/status"): self._status,
             ("GET", "/tracelab/v1/files"): self._sizes,
             ("GET", "/tracelab/v1/file"): self._file,
         }
@@ -160,7 +174,19 @@ class Web:
             elif metric.name == METRIC_QUEUE_BYTES:
                 waiting: dict[Labels, Series] = {(): Series(self._writer.queued_bytes)}
                 own[metric.prometheus] = Family(metric.name, metric.kind, metric.help, waiting)
+            elif self._onward is not None and metric.name == METRIC_ONWARD:
+                sent: dict[Labels, Series] = {
+                    labels_of({"signal": signal, "result": result}): Series(count)
+                    for (signal, result), count in dict(self._onward.counts).items()
+                }
+                own[metric.prometheus] = Family(metric.name, metric.kind, metric.help, sent)
+            elif self._onward is not None and metric.name == METRIC_ONWARD_WAITING:
+                left: dict[Labels, Series] = {(): Series(self._onward.waiting)}
+                own[metric.prometheus] = Family(metric.name, metric.kind, metric.help, left)
         return own
+
+    async def _status(self, _scope: Scope, _receive: Receive) -> Reply:
+        return Reply({**summary.stores(self._metrics.families), "onward": summary.onward(self._onward)})
 
     async def _heartbeat(self, scope: Scope, receive: Receive) -> Reply:
         document = _document((await _body(scope, receive))[0])

@@ -2,6 +2,7 @@
 
 import contextlib
 import socket
+import ssl
 import threading
 import uuid
 from collections.abc import Callable
@@ -46,6 +47,7 @@ class Chat:
         deliveries: Deliveries,
         person: str,
         jitter: Callable[[], float],
+        trust: ssl.SSLContext | None = None,
     ) -> None:
         self._gateway = gateway
         self._source = source
@@ -55,6 +57,7 @@ class Chat:
         self._deliveries = deliveries
         self._person = person
         self._jitter = jitter
+        self._trust = trust
         self._client: Any = None
         self._closing = threading.Event()
         self._lock = threading.Lock()
@@ -80,9 +83,11 @@ class Chat:
 
     def _connect(self, carrier: dict[str, str]) -> None:
         parts = urlsplit(self._gateway)
-        address = (parts.hostname or "127.0.0.1", parts.port or 80)
+        address = (parts.hostname or "127.0.0.1", parts.port or (80 if self._trust is None else 443))
         line = socket.create_connection(address, timeout=_CONNECT_S, source_address=self._source)
         line.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+        if self._trust is not None:
+            line = self._trust.wrap_socket(line, server_hostname=address[0])
         # A client object remembers the socket that it was given, so each connection has a new one.
         client = socketio.Client(
             reconnection=False,

@@ -2,6 +2,7 @@
 
 import contextlib
 import json
+import ssl
 import time
 import uuid
 from collections.abc import Collection, Mapping
@@ -16,7 +17,6 @@ from opentelemetry.trace import SpanKind, StatusCode
 from tracelab.clock import now_ns
 from tracelab.conventions import ERROR_TYPE, GATEWAY, HEADER_DEGRADED, HTTP_REQUEST_SIZE, HTTP_STATUS
 from tracelab.devices import address as addresses
-from tracelab.devices.chat import Chat
 from tracelab.devices.delivery import Deliveries
 from tracelab.devices.mark import Marks
 from tracelab.devices.outcome import OK, Attempt, NoAnswer, OnDone, of_error, of_status
@@ -61,6 +61,23 @@ def operation_of(method: str, template: str) -> str:
     return f"{method} {template.partition('?')[0].replace('{me}', '{user_id}')}"
 
 
+@lru_cache(maxsize=1)
+def trusting(ca: str) -> ssl.SSLContext:
+    """Return a context, for all phones, that trusts one authority and no other."""
+    return ssl.create_default_context(cafile=ca)
+
+
+def _pool(gateway: str, source: tuple[str, int] | None, ca: str) -> urllib3.HTTPConnectionPool:
+    """Return a phone's one connection, kept alive; by HTTPS where an authority vouches for the gateway."""
+    parts = urlsplit(gateway)
+    host = parts.hostname or "127.0.0.1"
+    if not ca:
+        return urllib3.HTTPConnectionPool(host, parts.port or 80, maxsize=1, block=False, source_address=source)
+    return urllib3.HTTPSConnectionPool(
+        host, parts.port or 443, maxsize=1, block=False, source_address=source, ssl_context=trusting(ca)
+    )
+
+
 class Device:
     """One person's phone.
 
@@ -70,8 +87,19 @@ class Device:
     """
 
     def __init__(
-        self, person: Person, *, gateway: str, seed: int, marks: Marks, deliveries: Deliveries, on_done: OnDone
+        self,
+        person: Person,
+        *,
+        gateway: str,
+        seed: int,
+        marks: Marks,
+        deliveries: Deliveries,
+        on_done: OnDone,
+        ca: str = "",
     ) -> None:
+        # Here, not above: it takes half a second, which who only names a scenario need not wait for.
+        from tracelab.devices.chat import Chat
+
         self.person = person
         self.role = person.role
         self.dice = person.dice
@@ -87,10 +115,7 @@ class Device:
         source = (address, 0) if addresses.can_bind() else None
         # Said always: where the gateway stands behind a container engine's proxy, every phone has the proxy's address.
         self._headers = {"User-Agent": "tracelab-mobile", "Accept": "application/json", "X-Forwarded-For": address}
-        parts = urlsplit(self._gateway)
-        self._pool = urllib3.HTTPConnectionPool(
-            parts.hostname or "127.0.0.1", parts.port or 80, maxsize=1, block=False, source_address=source
-        )
+        self._pool = _pool(self._gateway, source, ca)
         self._chat = Chat(
             gateway=self._gateway,
             source=source,
@@ -100,6 +125,7 @@ class Device:
             deliveries=deliveries,
             person=person.username,
             jitter=person.dice.random,
+            trust=trusting(ca) if ca else None,
         )
 
     # --- what a step calls ----------------------------------------------------------------------

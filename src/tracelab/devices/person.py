@@ -5,8 +5,6 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from random import Random
 
-from faker import Faker
-
 _VOCABULARY = 600  # words that a whole crowd shares; each person strings them together differently
 
 
@@ -35,6 +33,8 @@ def people(*, seed: int, run_id: str, count: int, roles: Mapping[str, int]) -> l
     Names and words come from the seed alone; account names and passwords carry the Run as well, so
     that every Run registers people of its own on the same platform.
     """
+    from faker import Faker
+
     faker = Faker("en_US")
     faker.seed_instance(seed)
     vocabulary = tuple(dict.fromkeys(faker.words(nb=_VOCABULARY)))

@@ -4,6 +4,7 @@ import importlib
 import json
 import re
 import shutil
+import ssl
 import time
 import urllib.error
 import urllib.parse
@@ -168,7 +169,7 @@ def smoke_test(platform: Platform, topology: Topology) -> list[str]:
     leaves again; then the barrier; then the spans are asked which edges they crossed. Who must hear that
     somebody left hears it after the reply, so the question is asked again for a while.
     """
-    _Walk(platform.gateway).everything()
+    _Walk(platform.gateway, platform.ca).everything()
     deadline = time.monotonic() + _TOLD_S
     while True:
         CollectorClient(platform.collector).flush()
@@ -196,8 +197,10 @@ def _edges_seen(folder: Path) -> set[tuple[str, str]]:
 class _Walk:
     """A walk through the whole platform by its public API, with nothing but the standard library."""
 
-    def __init__(self, gateway: str) -> None:
+    def __init__(self, gateway: str, ca: str = "") -> None:
         self._gateway = gateway
+        self._ca = ca
+        self._trust = ssl.create_default_context(cafile=ca) if ca else None
 
     def everything(self) -> None:
         ann, ann_token = self._register()
@@ -245,7 +248,8 @@ class _Walk:
     def _send(self, token: str, to: str) -> None:
         import socketio
 
-        client = socketio.Client(reconnection=False)
+        trust = {"websocket_extra_options": {"sslopt": {"ca_certs": self._ca}}} if self._ca else {}
+        client = socketio.Client(reconnection=False, **trust)
         client.connect(self._gateway, auth={"token": token}, transports=["websocket"], wait_timeout=5)
         try:
             reply = client.call("message:send", {"to": to, "body": "smoke", "client_id": uuid.uuid4().hex}, timeout=5)
@@ -258,7 +262,9 @@ class _Walk:
 
     def _come_by_google(self) -> None:
         """Log in as a browser does: away to the provider, consent there, and back."""
-        browser = urllib.request.build_opener(urllib.request.HTTPCookieProcessor())
+        browser = urllib.request.build_opener(
+            urllib.request.HTTPCookieProcessor(), urllib.request.HTTPSHandler(context=self._trust)
+        )
         name = f"smoke-{uuid.uuid4().hex[:12]}"
         try:
             with browser.open(f"{self._gateway}/api/auth/google", timeout=10) as page:
@@ -296,7 +302,7 @@ class _Walk:
             self._gateway + path, data=data, headers=headers, method=method
         )
         try:
-            with urllib.request.urlopen(request, timeout=10) as reply:  # noqa: S310
+            with urllib.request.urlopen(request, timeout=10, context=self._trust) as reply:  # noqa: S310
                 return dict(json.loads(reply.read() or b"{}"))
         except urllib.error.HTTPError as refused:
             said = refused.read().decode(errors="replace")[:300]

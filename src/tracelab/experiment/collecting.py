@@ -38,6 +38,11 @@ class CollectorClient:
         """Flush every exporter and wait until received equals exported; the reply says by how much it is not."""
         return self._post("flush", {"timeout_s": timeout_s}, timeout_s=timeout_s + 5)
 
+    def status(self) -> dict[str, Any]:
+        """Return the hits of caches and stores, and how telemetry is sent on (`tracelab.collector.summary`)."""
+        found: dict[str, Any] = json.loads(self._get("status", {}))
+        return found
+
     def gauge(self, metric: str, value: float, tags: dict[str, str], statsd: str) -> None:
         """Send one StatsD gauge, e.g. that a fault is active; nothing waits for it."""
         import socket

@@ -8,7 +8,7 @@ from tracelab.experiment.event import OnEvent
 from tracelab.experiment.record import Recording, recording
 from tracelab.experiment.session import session
 from tracelab.load.driver import Job
-from tracelab.load.scenario import Scenario, find
+from tracelab.load.scenario import Scenario, find, names
 from tracelab.platform.handle import Platform
 from tracelab.runtimes.port import Runtime
 from tracelab.store.run import Run
@@ -61,12 +61,24 @@ def check(options: Options) -> Plan:
     )
 
 
+def scenarios() -> dict[str, type[Scenario] | str]:
+    """Return every scenario by name; for one that cannot be used, why."""
+    found: dict[str, type[Scenario] | str] = {}
+    for name in names():
+        try:
+            found[name] = find(name)
+        except UsageError as cause:
+            found[name] = cause.message
+    return found
+
+
 def job(record: Recording, name: str, plan: Plan) -> Job:
     """Return what the load worker is told."""
     platform = record.platform
     return Job(
         scenario=name,
         gateway=platform.gateway,
+        ca=platform.ca,
         otlp_http=platform.urls.get("otlp_http"),
         collector=platform.collector or None,
         environment=platform.name,

@@ -1,13 +1,11 @@
 """Exact tests on good and bad: Clopper-Pearson, dependence, order statistics, and a test that may be looked at often.
 
-`k` bad of `n`, reals where dependence has shrunk them; `p0` is the share of bad that a limit allows.
+`k` bad of `n`, reals where dependence has shrunk them; `p0` is the share of bad that a limit allows. SciPy takes half
+a second to import, so it is imported by what computes: a command that was mistyped says so at once.
 """
 
 import math
 from collections.abc import Callable, Sequence
-
-import numpy as np
-from scipy.special import betainc, betaincinv, betaln
 
 CONFIDENCE = 0.95
 _MIN_BATCHES = 30
@@ -16,16 +14,22 @@ _FARTHEST = 10_000_000
 
 def upper(k: float, n: float, confidence: float = CONFIDENCE) -> float:
     """Return the one-sided upper bound of the bad share (Clopper and Pearson 1934)."""
+    from scipy.special import betaincinv
+
     return 1.0 if k >= n else float(betaincinv(k + 1, n - k, confidence))
 
 
 def lower(k: float, n: float, confidence: float = CONFIDENCE) -> float:
     """Return the one-sided lower bound of the bad share."""
+    from scipy.special import betaincinv
+
     return 0.0 if k <= 0 else float(betaincinv(k, n - k + 1, 1 - confidence))
 
 
 def p_value(k: float, n: float, p0: float) -> float:
     """Return the probability of at least `k` bad of `n` when the true share is `p0`: small means *fail*."""
+    from scipy.special import betainc
+
     return 1.0 if k <= 0 else float(betainc(k, n - k + 1, p0))
 
 
@@ -35,6 +39,8 @@ def dependence(bad: Sequence[bool]) -> float:
     Batch means: the largest of ``b * Var(batch means) / Var`` over batches of b = 1, 2, 4, ... of which
     there are at least 30; never below 1.
     """
+    import numpy as np
+
     values = np.asarray(bad, dtype=float)
     k, n = float(values.sum()), len(values)
     if k in (0.0, float(n)):
@@ -81,6 +87,8 @@ def _first(is_enough: Callable[[float], bool], at_least: float) -> int | None:
 
 def e_value(k: float, n: float, p0: float) -> float:
     """Return the evidence against ``share = p0``, valid however often it is looked at (a Beta(1/2, 2/p0) mixture)."""
+    from scipy.special import betaln
+
     a, b = 0.5, 2 / p0
     log = betaln(a + k, b + n - k) - betaln(a, b) - k * math.log(p0) - (n - k) * math.log1p(-p0)
     return math.exp(min(700.0, float(log)))
@@ -112,6 +120,9 @@ def quantile_interval(values: Sequence[float], q: float, confidence: float = CON
 
     Source: David and Nagaraja, Order Statistics, section 7.1.
     """
+    import numpy as np
+    from scipy.special import betainc
+
     ordered = sorted(values)
     n, tail = len(ordered), (1 - confidence) / 2
     if not n:

@@ -21,6 +21,7 @@ class Job:
     samples_folder: Path
     otlp_http: str | None = None
     collector: str | None = None  # takes heartbeats; `otlp_http` unless something else forwards the spans there
+    ca: str = ""  # the only authority to trust for `gateway`, where that is HTTPS
     rate_per_s: float | None = None
     environment: str = "default"
     worker: int = 1

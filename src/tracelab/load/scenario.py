@@ -9,15 +9,17 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from types import ModuleType
-from typing import Any, ClassVar
+from typing import TYPE_CHECKING, Any, ClassVar
 
-from tracelab.devices.device import Device
 from tracelab.errors import UnknownName, UsageError
+
+if TYPE_CHECKING:
+    from tracelab.devices.device import Device
 
 _ENTRY_POINTS = "tracelab.scenarios"
 _MARK = "_tracelab_step"
 
-Action = Callable[[Any, Device], None]
+Action = Callable[[Any, "Device"], None]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -69,14 +71,14 @@ class Scenario:
     def __init__(self) -> None:
         self.crowd: Sequence[Device] = ()
 
-    def join(self, phone: Device) -> None:
+    def join(self, phone: "Device") -> None:
         """Become a user of the platform; done by everybody before anybody settles."""
         phone.register()
 
-    def settle(self, phone: Device) -> None:
+    def settle(self, phone: "Device") -> None:
         """Do what makes the platform one's own: follow, connect, say something first. Here: nothing."""
 
-    def fill(self, phone: Device) -> None:
+    def fill(self, phone: "Device") -> None:
         """Use everything once, so that caches are as they are in the middle of a day. Here: nothing."""
 
     @classmethod

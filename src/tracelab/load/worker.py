@@ -85,6 +85,7 @@ class Worker:
                 marks=self.marks,
                 deliveries=self._deliveries,
                 on_done=self._done,
+                ca=job.ca,
             )
             for person in people(seed=job.seed, run_id=job.run_id, count=job.users, roles=scenario.people)
         ]

@@ -3,6 +3,8 @@
 One location per public route template. A ``map`` names the template, so that the access log knows
 the operation also of requests that NGINX refuses before it enters a location (413). Every answer
 that the gateway makes itself is problem+json (RFC 9457) with the trace's id.
+
+Of some routes it keeps copies, which serve where their service does not answer.
 """
 
 import json
@@ -16,11 +18,30 @@ from tracelab.errors import InfrastructureError, UsageError
 from tracelab.platform.topology import Component, Kind, Route, Topology
 
 HEALTH = "/health"
+SCRIPT_NAME = "copies.js"
+SCRIPT = """// Copies of answers: under which name, and when a new one is made.
+import crypto from 'crypto';
+
+// A token is a secret, and a cache writes its keys to disk: so a hash of the whole of it.
+function name(r) {
+    const token = r.variables.tl_authorization || '';
+    return crypto.createHash('sha256').update(token).digest('hex') + r.variables.request_uri;
+}
+
+// To write a file for each answer would cost more than the answer: a copy that is a few seconds old will do.
+function zone(r) {
+    const token = r.variables.tl_authorization;
+    return token && ngx.shared.copied.add(token + r.variables.request_uri, '1') ? 'kept' : 'off';
+}
+
+export default {name, zone};
+"""
 PROBLEM_JSON = "application/problem+json"
 # What never changes under its URL; the gateway keeps copies, asks again whether they still exist, and serves
 # them on while nobody answers that. A whole file only: a range of one goes to the service.
 _COPIED = "/media/{media_id}/{variant}"
 _SAFE = ("GET", "HEAD", "OPTIONS")
+_DEGRADED = HEADER_DEGRADED.lower().replace("-", "_")
 _LOOPBACK = "127.0.0.1"
 _SPARE_MS = 50  # the gateway gives up this long before its caller would, so that the caller gets an answer
 
@@ -31,7 +52,8 @@ class Limits:
 
     `deadline_*_ms` is sent on as ``X-Tracelab-Deadline-Ms``; an upstream that says nothing for as
     long is given up. `uploads` are the routes whose bodies are streamed and may be large;
-    `changing` those that change something although their method says that they do not.
+    `changing` those that change something although their method says that they do not. `kept` are routes whose
+    answer to each token is kept for `kept_s`, replaced every `kept_every_s`, and serves where nobody else answers.
     """
 
     requests_per_s: int = 50  # per client address
@@ -41,6 +63,10 @@ class Limits:
     upload_bytes: int = 110 << 20
     uploads: tuple[str, ...] = ("POST /api/media",)
     changing: tuple[str, ...] = ("GET /api/auth/{provider}/callback",)
+    kept: tuple[str, ...] = ("GET /api/timeline/{user_id}",)
+    kept_s: int = 3600
+    kept_every_s: int = 15
+    kept_megabytes: int = 128
     deadline_read_ms: int = 1000
     deadline_write_ms: int = 2000
     deadline_upload_ms: int = 30_000
@@ -51,6 +77,15 @@ class Limits:
 
 
 LIMITS = Limits()
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Tls:
+    """By which PEM files the gateway serves HTTPS and nothing else."""
+
+    certificate: Path
+    key: Path
+
 
 # W3C Trace Context: version 00 has exactly four fields, later ones may have more, ff is invalid, as
 # are ids of zeros only. Named groups become variables of the whole request, so each map has its own.
@@ -66,6 +101,7 @@ _LOG_FIELDS = {
     "flags": "$tl_flags",
     "tracestate": "$tl_state",
     "baggage": "$http_baggage",
+    "scheme": "$scheme",
     "method": "$request_method",
     "uri": "$uri",
     "route": "$tl_route",
@@ -75,9 +111,13 @@ _LOG_FIELDS = {
     "upstream_addr": "$upstream_addr",
     "upstream_header_time": "$upstream_header_time",
     "remote_addr": "$remote_addr",
+    "cache": "$upstream_cache_status",
+    "degraded": f"$sent_http_{_DEGRADED}",
     "bytes_in": "$request_length",
     "bytes_out": "$body_bytes_sent",
 }
+# Browsers keep to HTTPS for five minutes after the last answer: `localhost` is other people's name too.
+_STRICT = 'add_header Strict-Transport-Security "max-age=300" always;'
 # What NGINX can refuse before it has read a path; a named location is of no use there.
 _EARLY = (400, 408, 414, 431, 505)
 _DETAILS = {
@@ -106,16 +146,21 @@ def render(
     folder: Path,
     access_log: Path,
     run_as_root: bool,
+    modules: Sequence[str] = (),
+    script: Path | None = None,
     address: str = _LOOPBACK,
     trusted: Sequence[str] = (),
     limits: Limits = LIMITS,
+    tls: Tls | None = None,
 ) -> str:
     """Return ``nginx.conf`` for a topology.
 
     `upstreams` maps each service to the addresses of its instances (``127.0.0.1:20001``), taken
-    from the gateway's edges; `folder` exists, and holds the pid file and all temporary files. It listens at
-    `address`:`listen`. Beside loopback, who comes from one of the `trusted` addresses is believed where it says that a
-    request comes from (a container engine's proxy, through which all phones come).
+    from the gateway's edges; `folder` exists, and holds the pid file and all temporary files; `SCRIPT` stands there
+    under `SCRIPT_NAME`, or where `script` says. `modules` are loaded first: where NGINX was built without njs, that is
+    one. It listens at `address`:`listen`. Beside loopback, who comes from one of the `trusted` addresses is believed
+    where it says that a request comes from (a container engine's proxy, through which all phones come). With `tls` it
+    speaks HTTPS alone.
 
     Raises:
         UsageError: a service has no address, or two services serve one template.
@@ -128,6 +173,7 @@ def render(
     templates = _templates(services)
     counted = [c.name for c in services if not _has_cache(topology, c)]
     lines = [
+        *(f"load_module {module};" for module in modules),
         "user root root;" if run_as_root else "",
         "daemon off;",
         "worker_processes 1;",
@@ -136,12 +182,12 @@ def render(
         "error_log stderr warn;",
         "events { worker_connections 3072; }",
         "http {",
-        *(f"    {line}" for line in _http(folder, access_log, trusted, limits)),
-        *(f"    {line}" for line in _maps(services, templates, counted, limits)),
-        *(f"    {line}" for line in _upstreams(services, upstreams)),
+        *(f"    {line}" for line in _http(folder, access_log, script or folder / SCRIPT_NAME, trusted, limits)),
+        *(f"    {line}" for line in _maps(services, templates, counted, limits, is_tls=tls is not None)),
+        *(f"    {line}" for line in _upstreams(services, upstreams, folder)),
         "    server {",
-        *(f"        {line}" for line in _server(f"{address}:{listen}", limits)),
-        *(f"        {line}" for line in _locations(services, templates, counted, limits)),
+        *(f"        {line}" for line in _server(f"{address}:{listen}", limits, tls)),
+        *(f"        {line}" for line in _locations(services, templates, counted, limits, is_tls=tls is not None)),
         "    }",
         "}",
     ]
@@ -167,8 +213,17 @@ def _templates(services: Sequence[Component]) -> dict[str, tuple[str, list[Route
     return dict(sorted(found.items(), key=lambda item: [s.startswith("{") for s in item[0].split("/")]))
 
 
-def _path(path: Path) -> str:
-    text = str(path)
+def check_path(path: Path) -> None:
+    """Refuse a folder whose path NGINX would misread.
+
+    Raises:
+        InfrastructureError: it holds a character that NGINX would interpret.
+    """
+    _path(path)
+
+
+def _path(path: Path, *, prefix: str = "") -> str:
+    text = f"{prefix}{path}"
     bad = sorted({c for c in text if c in "\"'$\\" or not c.isprintable()})
     if bad:
         raise InfrastructureError(
@@ -178,12 +233,20 @@ def _path(path: Path) -> str:
     return f'"{text}"'
 
 
-def _http(folder: Path, access_log: Path, trusted: Sequence[str], limits: Limits) -> Iterator[str]:
+def _http(folder: Path, access_log: Path, script: Path, trusted: Sequence[str], limits: Limits) -> Iterator[str]:
     for kind in ("client_body", "proxy", "fastcgi", "uwsgi", "scgi"):
         yield f"{kind}_temp_path {_path(folder / kind)};"
     fields = ",".join(f'"{key}":"{variable}"' for key, variable in _LOG_FIELDS.items())
     yield f"""log_format spans escape=json '{{"msec":$msec,"request_time":$request_time,{fields}}}';"""
     yield f"access_log {_path(access_log)} spans;"
+    yield (
+        f"proxy_cache_path {_path(folder / 'kept')} levels=1:2 keys_zone=kept:4m"
+        f" max_size={limits.kept_megabytes}m inactive={limits.kept_s}s use_temp_path=off;"
+    )
+    yield f"js_import copies from {_path(script)};"
+    yield f"js_shared_dict_zone zone=copied:4m timeout={limits.kept_every_s}s evict;"
+    yield "js_set $tl_copy copies.name;"
+    yield "js_set $tl_zone copies.zone;"
     yield from (
         f"default_type {PROBLEM_JSON};",
         "server_tokens off;",
@@ -225,6 +288,8 @@ def _maps(
     templates: Mapping[str, tuple[str, list[Route]]],
     counted: Sequence[str],
     limits: Limits,
+    *,
+    is_tls: bool,
 ) -> Iterator[str]:
     def traced(name: str, part: str, otherwise: str) -> Iterator[str]:
         pattern = _TRACEPARENT.format(name=name)
@@ -261,7 +326,9 @@ def _maps(
     writes = {f'"~^(?!{"|".join(_SAFE)})[A-Z]+ {name}$"': "$tl_authorization" for name in counted}
     yield from _map("$request_method $tl_component", "tl_writer", {**writes, "default": '""'})
     # Forgery from another site: the browser adds the cookie, but it cannot lie about the Origin.
-    same_site = r'"~*^https?://(?<tl_site>\[[0-9a-f:]+\]|[^/:\s]+)(:\d+)? \k<tl_site>(:\d+)?$"'
+    # Over HTTPS an Origin without it is another site, which anybody on the way may have written.
+    scheme = "https" if is_tls else "https?"
+    same_site = rf'"~*^{scheme}://(?<tl_site>\[[0-9a-f:]+\]|[^/:\s]+)(:\d+)? \k<tl_site>(:\d+)?$"'
     yield from _map("$http_origin $http_host", "tl_is_same_site", {same_site: "1", "default": "0"})
     yield from _map(f"$http_authorization|{cookie}", "tl_is_by_cookie", {r'"~^\|."': "1", "default": "0"})
     unsafe = {'"~*:websocket$"': "1", f'"~^({"|".join(_SAFE)}):"': "0", "default": "1"}
@@ -273,14 +340,15 @@ def _maps(
     )
 
 
-def _upstreams(services: Sequence[Component], upstreams: Mapping[str, Sequence[str]]) -> Iterator[str]:
+def _upstreams(services: Sequence[Component], upstreams: Mapping[str, Sequence[str]], folder: Path) -> Iterator[str]:
+    yield f"upstream nobody {{ server {_path(folder / 'nobody', prefix='unix:')}; }}"  # only a copy can answer for it
     for component in services:
         yield f"upstream {component.name} {{"
         for address in upstreams[component.name]:
             yield f"    server {address} max_fails=1 fail_timeout=1s;"
         yield "    keepalive 64;"
-        # Shorter than the services' own (5 s), so that no POST is sent into a connection that they close.
-        yield "    keepalive_timeout 4s;"
+        # Shorter than the services', also while they drain (4.5 s): no POST is sent into a connection that they close.
+        yield "    keepalive_timeout 2s;"
         yield "}"
 
 
@@ -317,8 +385,21 @@ def _problem(status: int, detail: str) -> str:
     return f"return {status} '{body}';"
 
 
-def _server(listen: str, limits: Limits) -> Iterator[str]:
-    yield f"listen {listen};"
+def _server(listen: str, limits: Limits, tls: Tls | None) -> Iterator[str]:
+    if tls is None:
+        yield f"listen {listen};"
+    else:
+        yield from (
+            f"listen {listen} ssl;",
+            f"ssl_certificate {_path(tls.certificate)};",
+            f"ssl_certificate_key {_path(tls.key)};",
+            "ssl_protocols TLSv1.2 TLSv1.3;",
+            "ssl_session_cache shared:tls:4m;",
+            # Who speaks HTTP to this port is sent to where it speaks HTTPS, method and body kept.
+            "error_page 497 =308 https://$http_host$request_uri;",
+            _STRICT,
+        )
+    strict = f"{_STRICT} " if tls is not None else ""
     yield from _headers()
     yield from (
         "proxy_http_version 1.1;",
@@ -334,16 +415,54 @@ def _server(listen: str, limits: Limits) -> Iterator[str]:
         f"""location = {HEALTH} {{ access_log off; default_type application/json; return 200 '{{"status":"ok"}}'; }}""",
         f"location / {{ {_problem(404, _DETAILS[404])} }}",
     )
+    yield from _errors()
     for status in _EARLY:
-        yield f"error_page {status} /_gateway/{status};"
         yield f"location = /_gateway/{status} {{ internal; {_problem(status, _DETAILS[status])} }}"
-    yield "error_page 494 =431 /_gateway/431;"
     for status in sorted(set(_DETAILS) - set(_EARLY)):
         retry = f"add_header Retry-After {limits.retry_after_s} always; " if status in (429, 503) else ""
-        yield f"location @{status} {{ {retry}{_problem(status, _DETAILS[status])} }}"
-        if status != HTTPStatus.SERVICE_UNAVAILABLE:
-            yield f"error_page {status} @{status};"
-    yield "error_page 502 503 504 =503 @503;"
+        # A location that adds a field of its own inherits none.
+        yield f"location @{status} {{ {retry}{strict if retry else ''}{_problem(status, _DETAILS[status])} }}"
+
+
+def _errors(*, instead: str = "") -> Iterator[str]:
+    """Yield who answers which error; `instead` is asked first where a service did not answer."""
+    for status in _EARLY:
+        yield f"error_page {status} /_gateway/{status};"
+    yield "error_page 494 =431 /_gateway/431;"
+    for status in sorted(set(_DETAILS) - set(_EARLY) - {HTTPStatus.SERVICE_UNAVAILABLE}):
+        yield f"error_page {status} @{status};"
+    yield "error_page 503 =503 @503;"
+    yield f"error_page 502 504 = {instead};" if instead else "error_page 502 504 =503 @503;"
+
+
+def _kept(owner: str, limits: Limits, *, is_tls: bool) -> tuple[list[str], list[str]]:
+    """Return what a location adds to keep copies, and the location that serves them where `owner` is away."""
+    name = ["proxy_cache_key $tl_copy;"]
+    keeping = [
+        "proxy_cache $tl_zone;",
+        *name,
+        "proxy_cache_bypass 1;",  # never while the service answers
+        f"proxy_cache_valid 200 {limits.kept_s}s;",
+        "proxy_ignore_headers Cache-Control Expires Set-Cookie Vary X-Accel-Expires;",
+        f"proxy_no_cache $upstream_http_{_DEGRADED};",
+        *_headers(),
+        "proxy_set_header If-None-Match $http_if_none_match;",  # a cache would leave it out
+        *_errors(instead=f"@copy_{owner}"),
+        "recursive_error_pages on;",  # a copy that is not there is an error after the error
+    ]
+    serving = [
+        f"location @copy_{owner} {{",
+        "    proxy_pass http://nobody;",
+        "    error_log /dev/null crit;",  # that nobody answers is no news
+        "    proxy_cache kept;",
+        *(f"    {line}" for line in name),
+        f"    add_header {HEADER_DEGRADED} {owner};",
+        *([f"    {_STRICT}"] if is_tls else []),
+        "    recursive_error_pages on;",
+        "    error_page 502 504 =503 @503;",
+        "}",
+    ]
+    return keeping, serving
 
 
 def _locations(
@@ -351,6 +470,8 @@ def _locations(
     templates: Mapping[str, tuple[str, list[Route]]],
     counted: Sequence[str],
     limits: Limits,
+    *,
+    is_tls: bool,
 ) -> Iterator[str]:
     for template, (owner, routes) in templates.items():
         match = f"= {template}" if "{" not in template else f'~ "{routes[0].pattern}"'
@@ -363,12 +484,19 @@ def _locations(
             yield f"    proxy_send_timeout {limits.deadline_upload_ms}ms;"
         elif template == _COPIED:
             yield from (f"    {line}" for line in _copies(limits))
+            if is_tls:
+                yield f"    {_STRICT}"
         elif any(r.method not in _SAFE or str(r) in limits.changing for r in routes):
             yield f"    proxy_read_timeout {limits.deadline_write_ms - _SPARE_MS}ms;"
+        serving: list[str] = []
+        if any(str(r) in limits.kept for r in routes):
+            keeping, serving = _kept(owner, limits, is_tls=is_tls)
+            yield from (f"    {line}" for line in keeping)
         if owner in counted:
             yield f"    {_by_address(limits)}"
             yield f"    limit_req zone=writers burst={limits.writes_per_min} nodelay;"
         yield "}"
+        yield from serving
     for component in services:
         if component.websocket:
             yield f"location ^~ {component.websocket} {{"

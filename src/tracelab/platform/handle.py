@@ -35,7 +35,8 @@ class Platform:
     `urls` has ``gateway``, ``idp``, ``otlp_http``, ``otlp_grpc``, ``metrics``; a URL that does not exist yet is
     absent. `collector` is the base URL of the collector's own API. `control` is the supervisor's
     loopback address; `control_token` and `service_token` are secrets and never shown. `is_remote` claims that the
-    collector cannot write our folders: what it records is copied from it over HTTP.
+    collector cannot write our folders: what it records is copied from it over HTTP. `ca` is the path of the only
+    authority to trust for `gateway`, where that is HTTPS.
     """
 
     name: str
@@ -56,6 +57,7 @@ class Platform:
     control_token: str = ""
     service_token: str = ""
     is_remote: bool = False
+    ca: str = ""
 
     def as_json(self) -> dict[str, Any]:
         """Return the public document of ``status --json``."""
@@ -67,6 +69,7 @@ class Platform:
             "boot_s": round(self.boot_s, 2),
             "gateway": self.gateway,
             "urls": dict(self.urls),
+            **({"ca": self.ca} if self.ca else {}),
             "components": [{**asdict(c), "pids": list(c.pids)} for c in self.components],
         }
 

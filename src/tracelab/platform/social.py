@@ -171,3 +171,8 @@ def social(*, instances: dict[str, int] | None = None) -> Topology:
         SOCIAL,
         components=tuple(replace(c, instances=counts.get(c.name, c.instances)) for c in SOCIAL.components),
     )
+
+
+def replicated(count: int) -> Topology:
+    """Return the social platform with so many instances of every service."""
+    return social(instances={c.name: count for c in SOCIAL.of_kind(Kind.SERVICE)})

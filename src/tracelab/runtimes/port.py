@@ -4,7 +4,7 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from enum import StrEnum
 from pathlib import Path
-from typing import Protocol
+from typing import Protocol, runtime_checkable
 
 from tracelab.platform.handle import Platform
 from tracelab.platform.topology import Topology
@@ -16,6 +16,8 @@ class Capability(StrEnum):
     KILL = "kill"
     STOP = "stop"
     PAUSE = "pause"
+    RESTART = "restart"
+    RESET = "reset"
     PARTITION_EDGE = "partition-edge"
     SHAPE_EDGE = "shape-edge"
 
@@ -25,7 +27,7 @@ class BootEvent:
     """One thing that happened while a platform came up or went down. `at_s` counts from the command's start."""
 
     component: str
-    state: str  # starting, healthy, failed, stopped; component "platform" speaks of the whole
+    state: str  # starting, healthy, failed, stopping, stopped, emptied; component "platform" speaks of the whole
     at_s: float
     detail: str = ""
 
@@ -45,6 +47,8 @@ class UpOptions:
     name: str = "default"
     ports: dict[str, int] = field(default_factory=dict)
     telemetry: str = "sdk"  # sdk or off
+    tls: bool = False  # the gateway speaks HTTPS, by an authority of the platform's own
+    otlp_to: str | None = None  # the OTLP/HTTP URL of a backend that is to have the telemetry as well
     timeout_s: float = 60.0
     use: dict[str, str] = field(default_factory=dict)
     images: str | None = None
@@ -95,6 +99,12 @@ class Runtime(Protocol):
     def down(self, platform: Platform, on_event: OnEvent, *, keep_data: bool = False) -> None:
         """Stop everything; no process, port, socket or temporary file is left. Idempotent."""
 
+    def restart(self, platform: Platform, instances: tuple[str, ...], on_event: OnEvent) -> None:
+        """Restart instances in order, each drained first and ready before the next ends.
+
+        Where a component has several instances, nobody meets an error.
+        """
+
     def kill(
         self, platform: Platform, instances: tuple[str, ...], *, fault_id: str, ttl_s: float, gracefully: bool = False
     ) -> Lease:
@@ -105,3 +115,17 @@ class Runtime(Protocol):
 
     def logs(self, platform: Platform, component: str, *, follow: bool, lines: int) -> Iterator[str]:
         """Yield the last log lines of a component, then new ones while `follow`."""
+
+
+@runtime_checkable
+class Tending(Protocol):
+    """What a runtime with the capabilities `RESTART` and `RESET` can be asked besides."""
+
+    def restart(self, platform: Platform, instances: tuple[str, ...], on_event: OnEvent) -> None:
+        """Restart instances in order, each drained first and ready before the next ends.
+
+        Where a component has several instances, nobody meets an error.
+        """
+
+    def reset(self, platform: Platform, on_event: OnEvent) -> None:
+        """Remove everything that people left in databases, caches and objects; everything is ready again afterwards."""

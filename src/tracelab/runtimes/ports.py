@@ -60,13 +60,14 @@ class Ports:
     def __getitem__(self, name: str) -> int:
         return self._numbers[name]
 
-    def listen(self, name: str) -> socket.socket:
-        """Return a new socket that listens on the port of `name`."""
+    def listen(self, name: str, *, is_listening: bool = True) -> socket.socket:
+        """Return a new socket that listens on the port of `name`, or is only bound to it, and refuses until it does."""
         listener = socket.socket(socket.AF_INET, socket.SOCK_STREAM)
         try:
             listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
             listener.bind((_HOST, self._numbers[name]))
-            listener.listen(_BACKLOG)
+            if is_listening:
+                listener.listen(_BACKLOG)
         except OSError as cause:
             listener.close()
             raise InfrastructureError(
@@ -74,12 +75,12 @@ class Ports:
             ) from cause
         return listener
 
-    async def listen_again(self, name: str, *, timeout_s: float = 10.0) -> socket.socket:
+    async def listen_again(self, name: str, *, is_listening: bool = True, timeout_s: float = 10.0) -> socket.socket:
         """Return a new listening socket, trying again while the port is still held by a process that is dying."""
         deadline = asyncio.get_running_loop().time() + timeout_s
         while True:
             try:
-                return self.listen(name)
+                return self.listen(name, is_listening=is_listening)
             except InfrastructureError:
                 if asyncio.get_running_loop().time() > deadline:
                     raise

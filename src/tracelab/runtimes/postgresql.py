@@ -17,6 +17,9 @@ INITDB = (
 SINGLE = ("-c", "fsync=off", "-c", "log_checkpoints=off", "-c", "exit_on_error=on")
 # Two of three databases are there to copy new ones from, which nobody does here: without them a data folder is a third.
 DROPPED = "UPDATE pg_database SET datistemplate = false;\nDROP DATABASE template0;\nDROP DATABASE template1;\n"
+# In the cluster's only database; where the server comes with it (`embedded.cluster.has_statements`).
+STATEMENTS = "CREATE EXTENSION pg_stat_statements;\n"
+MONITOR = "tracelab_monitor"  # may read what the server counts, and no table
 # Durability over a crash of the machine costs boot time and protects nothing here: a platform's data lives as long as
 # the platform. A server that is killed loses nothing even so, as what it wrote is in the kernel; for that a commit must
 # be written before it is acknowledged (synchronous_commit stays on), which is cheap without fsync.
@@ -38,6 +41,8 @@ _OPTIONS = (
     "log_min_error_statement=panic",  # statements carry passwords and people's words
     "log_line_prefix=%m [%p] ",
 )
+# Statements are counted by what they are, without their constants; those that set passwords keep them, and are not.
+_COUNTED = ("shared_preload_libraries=pg_stat_statements", "pg_stat_statements.track_utility=off")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -49,22 +54,32 @@ class Passwords:
     system: str
 
 
-def options(*, major: int, listen: str, sockets: str = "") -> list[str]:
+def options(*, major: int, listen: str, sockets: str = "", has_statements: bool = False) -> list[str]:
     """Return the server's words of command line: ``-c name=value``, for a major version, on some addresses.
 
-    `sockets` is the folder for a Unix socket; none is made where it is empty.
+    `sockets` is the folder for a Unix socket; none is made where it is empty. With `has_statements` the server counts
+    what each statement costs, for which it must have ``pg_stat_statements``.
     """
     chosen: Sequence[str] = (
         f"listen_addresses={listen}",
         f"unix_socket_directories={sockets}",
         *_OPTIONS,
         *(("io_method=sync",) if major >= 18 else ()),
+        *(_COUNTED if has_statements else ()),
     )
     return [word for option in chosen for word in ("-c", option)]
 
 
+def monitor(password: str) -> str:
+    """Return the statements that make the role by which the server's statistics are read."""
+    return (
+        f"CREATE ROLE {MONITOR} LOGIN PASSWORD '{password}' IN ROLE pg_monitor;\n"
+        f"GRANT CONNECT ON DATABASE {DATABASE} TO {MONITOR};\n"
+    )
+
+
 def ownership(role: str, passwords: Passwords) -> str:
-    """Return the statements that give roles their database: the cluster's only one, renamed.
+    """Return the statements that give roles their database, the cluster's only one, renamed.
 
     Its owner runs migrations and nothing else. The other two may connect and no more, until a migration grants them
     something; they make nothing of their own, not even a temporary table. Another database would be a copy of 7 MB.

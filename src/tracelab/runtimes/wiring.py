@@ -11,7 +11,7 @@ from pathlib import Path
 import tracelab
 from tracelab import settings
 from tracelab.platform.topology import Component, Kind, Protocol, Topology
-from tracelab.runtimes.postgresql import Passwords, owner_of, system_of
+from tracelab.runtimes.postgresql import MONITOR, Passwords, owner_of, system_of
 
 HOST = "127.0.0.1"
 BUCKET = "media"
@@ -25,6 +25,7 @@ class Secrets:
     service_token: str
     control_token: str
     superuser: str
+    monitor: str
     access_key: str
     secret_key: str
     oauth: str
@@ -44,6 +45,7 @@ def make_secrets(topology: Topology) -> Secrets:
         service_token=secrets.token_hex(24),
         control_token=secrets.token_hex(24),
         superuser=secrets.token_hex(24),
+        monitor=secrets.token_hex(24),
         access_key=secrets.token_hex(10),
         secret_key=secrets.token_hex(20),
         oauth=secrets.token_hex(24),
@@ -79,6 +81,8 @@ class Wiring:
     secrets: Secrets
     name: str
     telemetry: str
+    otlp_to: str | None = None
+    is_tls: bool = False
     used: Mapping[str, str] = field(default_factory=dict)
     published: Mapping[str, str] = field(default_factory=dict)
 
@@ -115,6 +119,17 @@ class Wiring:
         found = self.topology.of_kind(Kind.COLLECTOR)
         return f"http://{self.address(found[0].instance_ids[0])}" if found else None
 
+    def monitored(self) -> dict[str, str]:
+        """Return a URL per instance of a database or cache of ours, by which its statistics can be read."""
+        return {
+            instance: f"postgresql://{MONITOR}:{self.secrets.monitor}@{self.address(instance)}/{role(component.name)}"
+            if component.kind is Kind.DATABASE
+            else self._url(component.name, self.address(instance), Protocol.REDIS)
+            for component in self.topology.of_kind(Kind.DATABASE, Kind.CACHE)
+            if component.name not in self.used
+            for instance in component.instance_ids
+        }
+
     @property
     def idp(self) -> str:
         """Return the identity provider's URL for browsers; empty where the topology has none."""
@@ -129,7 +144,12 @@ class Wiring:
         """Return the origins under which browsers may reach the gateway."""
         gateways = self.topology.of_kind(Kind.GATEWAY)
         ports = [self._published(c.instance_ids[0]).rpartition(":")[2] for c in gateways]
-        return tuple(f"http://{host}:{port}" for port in ports for host in (HOST, "localhost"))
+        return tuple(f"{self.scheme}://{host}:{port}" for port in ports for host in (HOST, "localhost"))
+
+    @property
+    def scheme(self) -> str:
+        """Return what the gateway speaks."""
+        return "https" if self.is_tls else "http"
 
     @property
     def statsd(self) -> str | None:

@@ -221,6 +221,22 @@ def from_json(document: Any) -> ExportTraceServiceRequest:
         raise UsageError(f"not an OTLP/JSON trace document: {cause}") from None
 
 
+def ids_as_protobuf(node: Any) -> Any:
+    """Return an OTLP/JSON document of logs or metrics whose ids are as protobuf's own JSON has them.
+
+    Raises:
+        ValueError: an id is not hex.
+    """
+    if isinstance(node, dict):
+        return {
+            key: base64.b64encode(bytes.fromhex(value)).decode()
+            if key in _IDS and isinstance(value, str)
+            else ids_as_protobuf(value)
+            for key, value in node.items()
+        }
+    return [ids_as_protobuf(item) for item in node] if isinstance(node, list) else node
+
+
 def _deep(node: Any) -> Any:
     if isinstance(node, dict):
         return {key: _deep(value) for key, value in node.items()}

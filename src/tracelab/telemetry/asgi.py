@@ -89,7 +89,7 @@ class ServerSpans:
             if status:
                 span.set_attribute(HTTP_STATUS, status)
             if status >= 500:
-                span.set_attribute(ERROR_TYPE, str(status))
+                span.set_attribute(ERROR_TYPE, request.error_type or str(status))
                 span.set_status(StatusCode.ERROR)
             end_ns = now_ns()
             span.end(end_ns)

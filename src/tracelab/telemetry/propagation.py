@@ -18,7 +18,10 @@ _BAGGAGE = W3CBaggagePropagator()
 _FLAGS = tuple(TraceFlags(flags) for flags in range(256))
 _PLAIN = "00-"
 _HEX = str.maketrans("", "", "0123456789abcdef")
-_LONGEST_BAGGAGE = 8192  # W3C Baggage, 3.3.2
+# W3C Baggage, 3.3.2: so much must be passed on at least. What is above is left out, entry by entry from the end.
+MAX_ENTRIES = 64
+MAX_BYTES = 8192
+_TWO = "two"  # a request has one traceparent; with two it has none
 _COPIED = (BAGGAGE_RUN, BAGGAGE_SCENARIO, BAGGAGE_PHASE)
 
 
@@ -41,10 +44,10 @@ def parse(traceparent: str | None, tracestate: str | None = None) -> SpanContext
 def read_baggage(header: str) -> tuple[Context, Mapping[str, str]]:
     """Return a ``baggage`` header as a context, and its tracelab entries as span attributes.
 
-    A header that is longer than the specification asks for is as good as none; the parser below would write it
-    to the log as a whole.
+    Of one that is longer than the specification asks for, the entries that fit are read; the parser below would
+    take none, and write it to the log as a whole.
     """
-    return _read_baggage(header) if len(header) <= _LONGEST_BAGGAGE else (EMPTY, {})
+    return _read_baggage(_limited(header))
 
 
 @lru_cache(maxsize=1024)
@@ -52,6 +55,19 @@ def _read_baggage(header: str) -> tuple[Context, Mapping[str, str]]:
     context = _BAGGAGE.extract({"baggage": header}, EMPTY)
     entries = baggage_api.get_all(context)
     return context, {name: str(entries[name]) for name in _COPIED if name in entries}
+
+
+def _limited(header: str) -> str:
+    if len(header) <= MAX_BYTES and header.count(",") < MAX_ENTRIES:
+        return header
+    kept: list[str] = []
+    size = 0
+    for entry in header.split(",")[:MAX_ENTRIES]:
+        size += len(entry) + 1
+        if size > MAX_BYTES + 1:
+            break
+        kept.append(entry)
+    return ",".join(kept)
 
 
 def extract(
@@ -64,15 +80,15 @@ def extract(
 
 
 def extract_headers(headers: Iterable[tuple[bytes, bytes]]) -> tuple[Context, Mapping[str, str]]:
-    """Return the same as `extract`, from ASGI headers."""
+    """Return the same as `extract`, from ASGI headers; lists may come in several header fields (RFC 9110, 5.3)."""
     traceparent = tracestate = baggage = None
     for name, value in headers:
         if name == b"traceparent":
-            traceparent = value.decode("latin-1")
+            traceparent = _TWO if traceparent else value.decode("latin-1")
         elif name == b"tracestate":
-            tracestate = value.decode("latin-1")
+            tracestate = f"{tracestate},{value.decode('latin-1')}" if tracestate else value.decode("latin-1")
         elif name == b"baggage":
-            baggage = value.decode("latin-1")
+            baggage = f"{baggage},{value.decode('latin-1')}" if baggage else value.decode("latin-1")
     return extract(traceparent, tracestate, baggage)
 
 

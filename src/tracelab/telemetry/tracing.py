@@ -42,6 +42,7 @@ __all__ = [
     "mark_degraded",
     "mark_fallback",
     "note_cache",
+    "note_error_type",
     "producer_span",
     "server_span",
     "set_load_key",
@@ -75,11 +76,12 @@ def use(new: trace.Tracer) -> None:
 class Request:
     """What is known of the request in hand: its SERVER span, and how it was degraded."""
 
-    __slots__ = ("degraded", "span")
+    __slots__ = ("degraded", "error_type", "span")
 
     def __init__(self, span: Span) -> None:
         self.span = span
         self.degraded: list[str] = []
+        self.error_type = ""
 
 
 _request: ContextVar[Request | None] = ContextVar("tracelab_request", default=None)
@@ -267,6 +269,13 @@ def degraded() -> tuple[str, ...]:
     """Return how the request in hand is degraded; empty if it is not."""
     request = _request.get()
     return tuple(request.degraded) if request is not None else ()
+
+
+def note_error_type(word: str) -> None:
+    """Say why the request in hand is refused; it becomes the ``error.type`` of its span, instead of the status."""
+    request = _request.get()
+    if request is not None:
+        request.error_type = word
 
 
 def mark_fallback(source: str, reason: str) -> None:

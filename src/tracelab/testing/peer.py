@@ -64,6 +64,12 @@ class Peer:
             os.killpg(process.pid, signal.SIGKILL)
             process.wait(5)
 
+    @property
+    def pid(self) -> int:
+        """Return the id of its process, while it runs."""
+        assert self._process is not None
+        return self._process.pid
+
     def said(self) -> str:
         """Return its log."""
         return self._log.read_text(encoding="utf-8", errors="replace")

@@ -262,6 +262,22 @@ class RuntimeContract:
         lease.release()
         assert accepts(platform.instances["feed#1"])
 
+    def test_a_restart_goes_one_by_one(self, runtime: Runtime, platform: Platform) -> None:
+        """Each instance is another process afterwards, on the port that it had; one that does not exist is refused."""
+
+        def pids() -> dict[str, tuple[int, ...]]:
+            return {c.name: c.pids for c in runtime.status(platform).components if c.name in ("feed", "profile-redis")}
+
+        before, seen = pids(), list[tuple[str, str]]()
+        instances = ("feed#1", "profile-redis#1")
+        runtime.restart(platform, instances, lambda event: seen.append((event.component, event.state)))
+        assert seen == [(each, state) for each in instances for state in ("stopping", "starting", "healthy")]
+        after = pids()
+        assert all(before[name] and not set(before[name]) & set(after[name]) for name in before)
+        assert all(accepts(platform.instances[each]) for each in instances)
+        with pytest.raises(TracelabError, match="feed#7"):
+            runtime.restart(platform, ("feed#7",), ignore)
+
     def test_what_crashes_is_started_again(self, runtime: Runtime, platform: Platform) -> None:
         """A process that ends behind the runtime's back is back by itself, and the restart is counted."""
         before = {c.name: c for c in runtime.status(platform).components}["profile"]

@@ -1,14 +1,15 @@
 """What is running, what a Run left behind, and what went wrong."""
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import Any
 
 from rich.console import Console, ConsoleOptions, Group, RenderableType, RenderResult
 from rich.text import Text
 
-from tracelab.report.console.theme import crop, glyphs, size
+from tracelab.report.console.theme import colour_of, crop, glyphs, ms, size
 from tracelab.store.run import Run
 
+_CONDITION = {"ok": "green", "warn": "yellow", "missing": "red"}
 _STATE = {"healthy": "green", "starting": "yellow", "degraded": "yellow", "down": "red", "failed": "red"}
 
 
@@ -32,6 +33,8 @@ class StatusTable:
         for name, url in {"gateway": status.get("gateway"), **status.get("urls", {})}.items():
             if url:
                 yield Text.assemble((f"  {name:<14}", "dim"), str(url))
+        if status.get("ca"):
+            yield Text.assemble(("  trust         ", "dim"), str(status["ca"]), overflow="fold")
         yield Text("")
         wide = max([9, *(len(str(c["name"])) for c in components)])
         kinds = max([14, *(len(str(c["kind"])) + 2 for c in components)])
@@ -53,6 +56,30 @@ class StatusTable:
             line.append(f"{size(_memory(component)):>10}  ")
             pids = " ".join(str(p) for p in component.get("pids", ()))
             yield line.append(crop(pids or signs.dot, room, signs.more), style="dim")
+        yield from self._hits()
+        yield from self._onward()
+
+    def _hits(self) -> Iterator[Text]:
+        """Yield what caches and stores answer by themselves, as far as anything was read."""
+        for title, key in (("cache hits", "caches"), ("buffer and key hits", "stores")):
+            rows = [r for r in self.status.get(key) or () if r["hit_ratio"] is not None]
+            if rows:
+                yield Text("")
+                yield Text(title, style="dim")
+                for row in rows:
+                    line = Text(f"  {row['name']:<20}{100 * row['hit_ratio']:>6.1f} %", no_wrap=True)
+                    yield line.append(f"  of {row['reads']:,} reads", style="dim")
+
+    def _onward(self) -> Iterator[Text]:
+        """Yield how sending telemetry to a backend beside ours goes."""
+        onward = self.status.get("onward")
+        if onward:
+            yield Text("")
+            line = Text.assemble(("  otlp-to       ", "dim"), f"{onward['url']}  sent {onward['sent']:,}")
+            for what in ("failed", "refused", "dropped", "waiting"):
+                if onward[what]:
+                    line.append(f", {what} {onward[what]:,}", style="" if what == "waiting" else "yellow")
+            yield line.append(f"  ({onward['why']})" if onward["why"] else "", style="yellow")
 
 
 def _memory(component: Mapping[str, Any]) -> int | None:
@@ -107,6 +134,23 @@ def run_list(runs: Iterable[Run]) -> RenderableType:
         line = Text(f"{info.id:<30}", style="bold", no_wrap=True)
         lines.append(line.append(f"{info.state:<11}{length:>9}  {verdict}", style="not bold"))
     return Group(*lines) if len(lines) > 1 else Text("there is no Run yet; type: tracelab demo")
+
+
+def log_line(clock: str, instance: str, severity: str, message: str, duration_ns: int | None = None) -> Text:
+    """Return one line of a log: when, who, what; of a request how long it took."""
+    line = Text.assemble((clock, "dim"), "  ", (f"{instance:<12}", colour_of(instance.partition("#")[0])), "  ")
+    line.append(message, style={"error": "bold red", "critical": "bold red", "warning": "yellow"}.get(severity, ""))
+    if duration_ns is not None:
+        line.append(f"  {ms(duration_ns)} ms", style="dim")
+    return line
+
+
+def condition_line(name: str, state: str, seen: str, hint: str = "") -> Text:
+    """Return one line of `tracelab doctor`, and below it what to do."""
+    line = Text.assemble((f"{state:<9}", f"bold {_CONDITION[state]}"), (f"{name:<12}", "bold"), seen)
+    if hint:
+        line.append(f"\n{'':<9}{'':<12}").append("next: ", style="bold").append(hint)
+    return line
 
 
 def error(message: str, hint: str | None = None) -> RenderableType:

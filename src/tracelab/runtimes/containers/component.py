@@ -118,6 +118,7 @@ def _collector(given: Given) -> None:
         "grpc_port": int(given["grpc_port"]),
         "host": _EVERYWHERE,
         "onward": given.get("onward"),
+        "otlp_to": given.get("otlp_to"),
     }
     _serve("tracelab.collector.server:main", options, {"http": _listen(given), "statsd": receiver})
 

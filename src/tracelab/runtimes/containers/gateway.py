@@ -4,6 +4,7 @@ from typing import Final
 
 _LOG_LIMIT_BYTES: Final = 64 << 20
 FOLDER: Final = "/tmp/nginx"  # noqa: S108 -- in the container
+NJS: Final = "/usr/lib/nginx/modules/ngx_http_js_module.so"  # where its makers' image has it; ours has it built in
 # NGINX takes the shell's place as the first process; what watches the log is its child and ends with it.
 _SCRIPT: Final = f"""\
 mkdir -p {FOLDER}

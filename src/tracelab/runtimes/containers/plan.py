@@ -81,6 +81,7 @@ class Planner:
     images: str
     life: str
     used: Mapping[str, str]
+    otlp_to: str | None = None
 
     def wiring(self) -> Wiring:
         """Return who is where on the platform's own network."""
@@ -209,7 +210,7 @@ class Planner:
         )
 
     def _gateway(self, component: Component, instance: str, wiring: Wiring) -> Spec:
-        path = "/etc/tracelab/nginx.conf"
+        path, script = "/etc/tracelab/nginx.conf", f"/etc/tracelab/{nginx.SCRIPT_NAME}"
         text = nginx.render(
             self.topology,
             listen=_PORTS[Kind.GATEWAY],
@@ -219,12 +220,15 @@ class Planner:
             folder=Path(gateway.FOLDER),
             access_log=Path(_ACCESS_LOG),
             run_as_root=not self._is_bundled,
+            modules=() if self._is_bundled else (gateway.NJS,),
+            script=Path(script),
         )
+        files = {path: text, script: nginx.SCRIPT}
         question = Question(protocol="http", port=self.ports[instance], word=nginx.HEALTH)
         volumes = {ACCESS_LOG_VOLUME: _LOG_FOLDER}
         if self._is_bundled:
             environment = {"TRACELAB_CONFIGURATION": path, "TRACELAB_ACCESS_LOG": _ACCESS_LOG}
-            return self._own(component, instance, wiring, question, environment, volumes=volumes, files={path: text})
+            return self._own(component, instance, wiring, question, environment, volumes=volumes, files=files)
         return self._spec(
             component,
             instance,
@@ -234,7 +238,7 @@ class Planner:
             command=tuple(gateway.command("nginx", path, _ACCESS_LOG)),
             is_entry=True,
             volumes=volumes,
-            files={path: text},
+            files=files,
         )
 
     def _collector(self, component: Component, instance: str, wiring: Wiring) -> Spec:
@@ -248,6 +252,7 @@ class Planner:
             Question(protocol="http", port=self.ports[instance], word="/health"),
             {
                 **({"TRACELAB_ONWARD": onward} if onward else {}),
+                **({"TRACELAB_OTLP_TO": self.otlp_to} if self.otlp_to else {}),
                 "TRACELAB_ACCESS_LOG": _ACCESS_LOG,
                 "TRACELAB_ENVIRONMENT": self.name,
                 "TRACELAB_LIFE": self.life,

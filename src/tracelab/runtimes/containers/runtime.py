@@ -43,6 +43,8 @@ _KEEPER = "keeper"
 _STOP_S = 10
 _GONE_S = 10.0
 _AT_ONCE = 8
+_RESTART_S = 120.0
+_SETTLE_S = 1.5  # the gateway, and every client of ours, pass an instance over for 1 s once it has refused
 
 
 class Containers:
@@ -135,6 +137,28 @@ class Containers:
         )
         self.down(nobody, on_event)
 
+    def restart(self, platform: Platform, instances: tuple[str, ...], on_event: OnEvent) -> None:
+        """Restart instances in order, each drained first and ready before the next ends.
+
+        Raises:
+            UnknownName: an instance does not exist.
+            InfrastructureError: one did not become ready again; those after it were left alone.
+        """
+        began = time.monotonic()
+
+        def say(instance: str, state: str) -> None:
+            on_event(BootEvent(component=instance, state=state, at_s=time.monotonic() - began))
+
+        for position, instance in enumerate(instances):
+            if position:
+                time.sleep(_SETTLE_S)
+            say(instance, "stopping")
+            fault_id = f"restart-{secrets.token_hex(4)}"
+            lease = self.kill(platform, (instance,), fault_id=fault_id, ttl_s=_RESTART_S, gracefully=True)
+            say(instance, "starting")
+            lease.release()
+            say(instance, "healthy")
+
     def kill(
         self, platform: Platform, instances: tuple[str, ...], *, fault_id: str, ttl_s: float, gracefully: bool = False
     ) -> KeptLease:
@@ -214,6 +238,8 @@ class _Boot:
     def run(self) -> Platform:
         """Get the images, make the network, start everything, and write the state file."""
         options = self._options
+        if options.tls:
+            raise UsageError("runtime containers serves no HTTPS", hint="tracelab up --runtime embedded --tls")
         images = image.chosen_set(options.images)
         supply.ensure(
             self._client, plan.words(self._topology, images, options.use), lambda text: self._say("images", text)
@@ -234,6 +260,7 @@ class _Boot:
                 images=images,
                 life=secrets.token_hex(8),
                 used=options.use,
+                otlp_to=_reachable(options.otlp_to),
             )
             rows = boot.start(
                 self._client,
@@ -399,3 +426,17 @@ def _clean(folder: Path, *, keep_data: bool = False) -> None:
     for path in folder.iterdir():
         if path.name != "data":
             shutil.rmtree(path, ignore_errors=True) if path.is_dir() else path.unlink(missing_ok=True)
+
+
+def _reachable(otlp_to: str | None) -> str | None:
+    """Return the URL of a backend as it is, if a container can reach it.
+
+    Raises:
+        UsageError: it is on loopback, which in a container is the container.
+    """
+    if otlp_to and urlsplit(otlp_to).hostname in ("127.0.0.1", "localhost", "::1"):
+        raise UsageError(
+            f"--otlp-to {otlp_to}: a container does not reach this machine's loopback",
+            hint="name this machine by an address that it listens on, or tracelab up --runtime embedded",
+        )
+    return otlp_to

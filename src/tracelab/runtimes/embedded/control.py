@@ -1,8 +1,9 @@
 """The supervisor's door: JSON lines over loopback TCP, each request with the platform's token.
 
-Requests: ``status``, ``kill`` (instances, fault_id, ttl_s, gracefully), ``heal`` (fault_id), ``down``
-(keep_data). The connection that asked for a kill *is* its lease: when it closes, however its holder
-died, the fault heals, unless the holder said ``detach``; then the TTL alone does.
+Requests: ``status``, ``kill`` (instances, fault_id, ttl_s, gracefully), ``heal`` (fault_id), ``restart`` (instances),
+``reset``, ``down`` (keep_data); the last three answer with events before they are done. The connection that asked for a
+kill *is* its lease: when it closes, however its holder died, the fault heals, unless the holder said ``detach``; then
+the TTL alone does.
 """
 
 import asyncio
@@ -11,7 +12,7 @@ import hmac
 import json
 import sys
 import traceback
-from collections.abc import AsyncIterator, Mapping
+from collections.abc import AsyncIterator, Mapping, Sequence
 from typing import Any, Protocol
 
 from tracelab.errors import TracelabError
@@ -32,6 +33,12 @@ class Commands(Protocol):
 
     async def heal(self, fault_id: str) -> Document | None:
         """Release a fault, wait until its instances are ready, and return ``healed``; None where there is none."""
+
+    def restart(self, instances: Sequence[str]) -> AsyncIterator[Document]:
+        """Restart instances one after another, telling how far it is."""
+
+    def reset(self) -> AsyncIterator[Document]:
+        """Empty every store, telling what was in it."""
 
     def down(self, *, keep_data: bool) -> AsyncIterator[Document]:
         """Stop everything, telling what stops."""
@@ -88,9 +95,9 @@ class Control:
                 answer = {"harmed": await self._commands.kill(request)}
             elif request["do"] == "heal":
                 answer = {"healed": await self._commands.heal(str(request["fault_id"]))}
-            elif request["do"] == "down":
-                async for event in self._commands.down(keep_data=bool(request["keep_data"])):
-                    with contextlib.suppress(OSError):  # who asked is gone: stop everything all the same
+            elif request["do"] in ("restart", "reset", "down"):
+                async for event in self._long(request):
+                    with contextlib.suppress(OSError):  # who asked is gone: what was begun is done all the same
                         await _say(writer, {"ok": True, "event": event})
                 answer = {"done": True}
             else:
@@ -101,6 +108,13 @@ class Control:
             traceback.print_exc()
             answer = {"ok": False, "error": f"{request['do']}: {cause!r}", "hint": "tracelab logs supervisor"}
         await _say(writer, {"ok": True, **answer})
+
+    def _long(self, request: Document) -> AsyncIterator[Document]:
+        if request["do"] == "restart":
+            return self._commands.restart([str(i) for i in request["instances"]])
+        if request["do"] == "reset":
+            return self._commands.reset()
+        return self._commands.down(keep_data=bool(request["keep_data"]))
 
 
 async def _say(writer: asyncio.StreamWriter, document: Document) -> None:

@@ -37,7 +37,7 @@ def choose(binary: Path, folder: Path) -> Identity:
     """
     if os.geteuid() != 0:
         return Identity(method="plain", binary=binary)
-    refused = _attempt(enter_namespace)
+    refused = namespace_refusal()
     if refused is None:
         return Identity(method="userns", binary=binary, enter=enter_namespace)
     nobody = pwd.getpwnam("nobody").pw_uid
@@ -64,6 +64,11 @@ def choose(binary: Path, folder: Path) -> Identity:
         f"PostgreSQL cannot run as root; a user namespace: {refused}; as nobody: {why}",
         hint="TRACELAB_HOME=/var/lib/tracelab tracelab up, or run as a normal user",
     )
+
+
+def namespace_refusal() -> str | None:
+    """Return why the system refuses a user namespace; None where it does not."""
+    return _attempt(enter_namespace)
 
 
 def enter_namespace() -> None:

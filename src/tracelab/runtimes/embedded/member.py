@@ -16,7 +16,7 @@ _MAX_BACKOFF_S = 5.0
 _STEADY_S = 30.0  # after so long, a crash is a new one and not the last one's echo
 _POLL_S = 0.03
 _READY_LIMIT_S = 60.0
-_END_LIMIT_S = 10.0
+_END_LIMIT_S = 15.0  # longer than a service drains, finishes what it has in hand, and sends its last spans
 
 
 class Member:
@@ -91,7 +91,7 @@ class Member:
         process = self.process
         if process is None or process.exited.done():
             return None
-        number = self.recipe.asks_to_end if gracefully else self.recipe.kills
+        number = self.recipe.drains if gracefully else self.recipe.kills
         if number.name == "SIGKILL":
             process.kill()
         else:
@@ -110,6 +110,11 @@ class Member:
         self.started_ns = now_ns()
         self._is_free.set()
         return True
+
+    @property
+    def is_held(self) -> bool:
+        """Claim that a fault holds it down."""
+        return bool(self._holders)
 
     async def end(self, *, grace_s: float) -> None:
         """Ask it to end, and end it after the grace."""

@@ -1,10 +1,12 @@
 """The gateway: NGINX on a socket that it inherits, with the configuration rendered from the topology."""
 
 import os
+import shutil
 import signal
+import ssl
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Final
+from typing import TYPE_CHECKING, Final
 
 from tracelab.platform import gateway
 from tracelab.platform.topology import Topology
@@ -12,11 +14,15 @@ from tracelab.runtimes import probe
 from tracelab.runtimes.embedded.process import Launcher, Process
 from tracelab.runtimes.ports import Ports
 
+if TYPE_CHECKING:  # its library takes a while to import, and few gateways need it
+    from tracelab.runtimes.authority import Credentials
+
 
 class Nginx:
     """A recipe for one gateway."""
 
     asks_to_end: Final = signal.SIGTERM
+    drains: Final = signal.SIGTERM
     kills: Final = signal.SIGKILL
 
     def __init__(
@@ -31,6 +37,7 @@ class Nginx:
         log: Path,
         ports: Ports,
         launcher: Launcher,
+        credentials: "Credentials | None" = None,
     ) -> None:
         self._binary = binary
         self._instance = instance
@@ -41,10 +48,16 @@ class Nginx:
         self._log = log
         self._ports = ports
         self._launcher = launcher
+        self._tls: gateway.Tls | None = None
+        self._trust: ssl.SSLContext | None = None
+        if credentials is not None:
+            self._tls = gateway.Tls(certificate=credentials.certificate, key=credentials.key)
+            self._trust = ssl.create_default_context(cafile=credentials.ca)
 
     async def start(self) -> Process:
         """Render the configuration and start NGINX on a listening socket of ours."""
         self._folder.mkdir(parents=True, exist_ok=True)
+        (self._folder / gateway.SCRIPT_NAME).write_text(gateway.SCRIPT, encoding="utf-8")
         configuration = self._folder / "nginx.conf"
         configuration.write_text(
             gateway.render(
@@ -54,6 +67,7 @@ class Nginx:
                 folder=self._folder,
                 access_log=self._access_log,
                 run_as_root=os.geteuid() == 0,
+                tls=self._tls,
             ),
             encoding="utf-8",
         )
@@ -67,6 +81,11 @@ class Nginx:
                 pass_fds=[listener.fileno()],
             )
 
+    async def empty(self) -> str | None:
+        """Remove its folder, whatever it keeps there; `start` makes it anew."""
+        shutil.rmtree(self._folder, ignore_errors=True)
+        return None
+
     async def why_not_ready(self, process: Process) -> str | None:  # noqa: ARG002 -- the recipe's signature
         """Ask the gateway's own health path."""
-        return await probe.http(self._ports[self._instance], gateway.HEALTH)
+        return await probe.http(self._ports[self._instance], gateway.HEALTH, tls=self._trust)

@@ -1,10 +1,11 @@
 """Turn a topology into members: which recipe starts which instance, on which port, with which secret."""
 
 import secrets as randomness
+import signal
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from tracelab.errors import InfrastructureError, UnknownName
 from tracelab.platform.topology import Component, Kind, Topology
@@ -21,6 +22,9 @@ from tracelab.runtimes.embedded.recipe import Recipe
 from tracelab.runtimes.embedded.valkey import Valkey
 from tracelab.runtimes.ports import Ports
 from tracelab.runtimes.wiring import HOST, STATSD, Wiring
+
+if TYPE_CHECKING:
+    from tracelab.runtimes.authority import Credentials
 
 _SERVICE_ENTRY = "tracelab.services.kit.process:main"
 _COLLECTOR_ENTRY = "tracelab.collector.server:main"
@@ -88,6 +92,11 @@ class Planner:
         self._launcher = launcher
         self._nursery = nursery
         self.clusters: Clusters | None = None
+        self.credentials: Credentials | None = None
+        if wiring.is_tls:
+            from tracelab.runtimes.authority import establish
+
+            self.credentials = establish(site.folder / "tls", wiring.name)
 
     def members(self) -> list[Member]:
         """Return every instance of the topology, not started yet.
@@ -144,6 +153,7 @@ class Planner:
                 name=component.name,
                 passwords=self._wiring.secrets.passwords(component.name),
                 superuser_password=self._wiring.secrets.superuser,
+                monitor_password=self._wiring.secrets.monitor,
                 data=folder / instance.replace("#", "-"),
                 port=self._ports[instance],
                 log=self._site.log(component.name),
@@ -175,6 +185,7 @@ class Planner:
             log=self._site.log(component.name),
             ports=self._ports,
             launcher=self._launcher,
+            credentials=self.credentials,
         )
 
     def _collector(self, component: Component, instance: str) -> Recipe:
@@ -188,6 +199,8 @@ class Planner:
                 "boot": randomness.token_hex(4),
                 "gateway_instance": gateways[0].instance_ids[0] if gateways else "",
                 "grpc_port": self._ports[OTLP_GRPC],
+                "otlp_to": self._wiring.otlp_to,
+                "stores": self._wiring.monitored(),
             }
 
         return self._fork(component, instance, _COLLECTOR_ENTRY, options, health="/health", datagrams=STATSD)
@@ -200,8 +213,9 @@ class Planner:
                 "secret_key": self._wiring.secrets.secret_key,
             }
 
-        (self._site.data / "objects").mkdir(parents=True, exist_ok=True)
-        return self._fork(component, instance, _STORE_ENTRY, options, health="/tracelab/health")
+        objects = self._site.data / "objects"
+        objects.mkdir(parents=True, exist_ok=True)
+        return self._fork(component, instance, _STORE_ENTRY, options, health="/tracelab/health", keeps=objects)
 
     def _service(self, component: Component, instance: str) -> Recipe:
         return self._fork(
@@ -214,6 +228,8 @@ class Planner:
                 **self._wiring.service_environment(component, instance),
                 "TRACELAB_SCRATCH": str(self._site.folder / "scratch" / instance.replace("#", "-")),
             },
+            asks_to_end=signal.SIGINT,
+            is_listening=False,
         )
 
     def _fork(
@@ -225,6 +241,9 @@ class Planner:
         *,
         health: str,
         env: Callable[[], Mapping[str, str]] = dict,
+        asks_to_end: signal.Signals = signal.SIGTERM,
+        is_listening: bool = True,
+        keeps: Path | None = None,
         datagrams: str | None = None,
     ) -> Recipe:
         return Fork(
@@ -233,6 +252,9 @@ class Planner:
             options=options,
             env=env,
             health=health,
+            asks_to_end=asks_to_end,
+            is_listening=is_listening,
+            keeps=keeps,
             datagrams=datagrams,
             log=self._site.log(component.name),
             ports=self._ports,

@@ -6,17 +6,28 @@ from pathlib import Path
 from typing import Final
 
 from tracelab.runtimes import postgresql
-from tracelab.runtimes.embedded.cluster import PASSWORD_FILE, Clusters
+from tracelab.runtimes.embedded.cluster import PASSWORD_FILE, Clusters, has_statements
 from tracelab.runtimes.embedded.identity import Identity
 from tracelab.runtimes.embedded.process import Launcher, Process
 from tracelab.runtimes.postgresql import DATABASE, SUPERUSER, Passwords
 from tracelab.runtimes.wiring import role
+
+_STOP = ("-v", "ON_ERROR_STOP=1")
+# Alembic's table says which schema this is, and is no data. NOTICE would stand among the counts.
+_EMPTY = """\
+\\set ours 'schemaname !~ ''^(pg_|information_schema$)'' AND tablename <> ''alembic_version'''
+SET client_min_messages = warning;
+SELECT format('SELECT count(*) FROM %I.%I', schemaname, tablename) FROM pg_tables WHERE :ours \\gexec
+SELECT 'TRUNCATE ' || string_agg(format('%I.%I', schemaname, tablename), ', ') || ' RESTART IDENTITY CASCADE'
+FROM pg_tables WHERE :ours HAVING count(*) > 0 \\gexec
+"""
 
 
 class Postgres:
     """A recipe for one PostgreSQL server."""
 
     asks_to_end: Final = signal.SIGINT  # a fast shutdown
+    drains: Final = signal.SIGINT
     kills: Final = signal.SIGQUIT  # an immediate one, a crash that still removes its shared memory
 
     def __init__(
@@ -25,6 +36,7 @@ class Postgres:
         name: str,
         passwords: Passwords,
         superuser_password: str,
+        monitor_password: str,
         data: Path,
         port: int,
         log: Path,
@@ -35,6 +47,7 @@ class Postgres:
         self._role = role(name)
         self._passwords = passwords
         self._superuser_password = superuser_password
+        self._monitor_password = monitor_password
         self._data = data
         self._port = port
         self._log = log
@@ -54,7 +67,9 @@ class Postgres:
                 str(self._data),
                 "-p",
                 str(self._port),
-                *postgresql.options(major=major, listen="127.0.0.1"),
+                *postgresql.options(
+                    major=major, listen="127.0.0.1", has_statements=has_statements(self._identity.binary)
+                ),
             ],
             log=self._log,
             cwd=self._data,
@@ -79,20 +94,37 @@ class Postgres:
     async def _provision(self) -> None:
         """Give the superuser a password of this platform, and the component its roles and database."""
         secret = self._data / PASSWORD_FILE
-        statements = f"ALTER ROLE {SUPERUSER} PASSWORD '{self._superuser_password}';\n" + postgresql.ownership(
-            self._role, self._passwords
+        statements = (
+            f"ALTER ROLE {SUPERUSER} PASSWORD '{self._superuser_password}';\n"
+            + postgresql.monitor(self._monitor_password)
+            + postgresql.ownership(self._role, self._passwords)
         )
+        await self._psql(statements, DATABASE, secret.read_text(encoding="ascii"), self._log)
+        secret.unlink()
+
+    async def empty(self) -> str:
+        """Remove every row, of whatever schema, and start every sequence anew; the tables stay as they are."""
+        said = self._data / "tracelab.emptied"
+        try:
+            await self._psql(_EMPTY, self._role, self._superuser_password, said)
+            counts = [int(line) for line in said.read_text(encoding="ascii").split()]
+        finally:
+            said.unlink(missing_ok=True)
+        return f"{sum(counts)} rows of {len(counts)} tables"
+
+    async def _psql(self, statements: str, database: str, password: str, log: Path) -> None:
+        """Run statements as the superuser, all or none; what they return goes to the log."""
         await self._launcher.run(
-            [str(self._identity.binary.with_name("psql")), "-X", "-q", "-1", "-v", "ON_ERROR_STOP=1", "-f", "-"],
-            log=self._log,
+            [str(self._identity.binary.with_name("psql")), "-X", "-q", "-A", "-t", "-1", *_STOP, "-f", "-"],
+            log=log,
             cwd=self._data,
             env={
                 **self._clusters.environment,
                 "PGHOST": "127.0.0.1",
                 "PGPORT": str(self._port),
                 "PGUSER": SUPERUSER,
-                "PGPASSWORD": secret.read_text(encoding="ascii"),
-                "PGDATABASE": DATABASE,
+                "PGPASSWORD": password,
+                "PGDATABASE": database,
                 "PGSSLMODE": "disable",
                 "PGGSSENCMODE": "disable",
                 "PGCONNECT_TIMEOUT": "10",
@@ -100,4 +132,3 @@ class Postgres:
             text=statements,
             timeout_s=30.0,
         )
-        secret.unlink()

@@ -11,7 +11,11 @@ class Recipe(Protocol):
 
     @property
     def asks_to_end(self) -> signal.Signals:
-        """Return the signal that `down` sends, and a graceful kill."""
+        """Return the signal that `down` sends."""
+
+    @property
+    def drains(self) -> signal.Signals:
+        """Return the signal of a graceful kill, and of a restart: nobody who is connected meets an error."""
 
     @property
     def kills(self) -> signal.Signals:
@@ -19,6 +23,12 @@ class Recipe(Protocol):
 
     async def start(self) -> Process:
         """Start it anew; on the same port as before."""
+
+    async def empty(self) -> str | None:
+        """Remove what people left in it, and say how much that was; None where it keeps nothing.
+
+        A server is asked while it runs, everything else is not running.
+        """
 
     async def why_not_ready(self, process: Process) -> str | None:
         """Ask the real thing; None when it is ready."""

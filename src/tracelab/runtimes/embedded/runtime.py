@@ -37,7 +37,7 @@ class Embedded:
     """Real servers as child processes of a supervisor that outlives the command."""
 
     name = "embedded"
-    capabilities = frozenset({Capability.KILL, Capability.STOP})
+    capabilities = frozenset({Capability.KILL, Capability.STOP, Capability.RESTART, Capability.RESET})
 
     def up(self, topology: Topology, options: UpOptions, on_event: OnEvent) -> Platform:
         """Boot; return once every component is ready. On failure, or when we are interrupted, nothing is left.
@@ -143,6 +143,28 @@ class Embedded:
         _reap(platform.pid)
         if handle.state_file(platform.folder).exists():
             _clean_stale(platform.folder)
+
+    def restart(self, platform: Platform, instances: tuple[str, ...], on_event: OnEvent) -> None:
+        """Restart instances in order, each drained first and ready before the next ends.
+
+        Raises:
+            InfrastructureError: an instance is unknown, held down by a fault, or did not become ready again.
+        """
+        began = time.monotonic()
+        with _dial(platform) as control:
+            for event in control.events({"do": "restart", "instances": list(instances)}, timeout_s=90.0):
+                on_event(BootEvent(at_s=time.monotonic() - began, **event))
+
+    def reset(self, platform: Platform, on_event: OnEvent) -> None:
+        """Empty every store in place; sessions die, the services are started anew.
+
+        Raises:
+            InfrastructureError: a fault holds something down, a store refused, or something did not become ready.
+        """
+        began = time.monotonic()
+        with _dial(platform) as control:
+            for event in control.events({"do": "reset"}, timeout_s=150.0):
+                on_event(BootEvent(at_s=time.monotonic() - began, **event))
 
     def kill(
         self, platform: Platform, instances: tuple[str, ...], *, fault_id: str, ttl_s: float, gracefully: bool = False

@@ -14,7 +14,7 @@ import signal
 import socket
 import sys
 import traceback
-from collections.abc import AsyncIterator, Mapping
+from collections.abc import AsyncIterator, Mapping, Sequence
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any
@@ -32,6 +32,8 @@ from tracelab.runtimes.embedded.logs import last_lines, rotate_by_copy, rotate_b
 from tracelab.runtimes.embedded.member import Member
 from tracelab.runtimes.embedded.nursery import Nursery
 from tracelab.runtimes.embedded.process import Launcher, Process
+from tracelab.runtimes.embedded.reset import Reset
+from tracelab.runtimes.embedded.rolling import Rolling
 from tracelab.runtimes.embedded.trouble import explain, quote, with_disk
 
 _GRACE_S = 5.0
@@ -60,6 +62,8 @@ class Supervisor:
         self._watchdog: Process | None = None
         self._members: list[Member] = []
         self._holds = Holds(lambda: self._members)
+        self._rolling = Rolling(lambda: self._members)
+        self._reset = Reset(lambda: self._members)
         self._tasks: set[asyncio.Task[Any]] = set()
         self._stop = asyncio.Event()
         self._failed: asyncio.Future[TracelabError] = asyncio.get_running_loop().create_future()
@@ -124,6 +128,8 @@ class Supervisor:
             name=self._name,
             telemetry=options.telemetry,
             used=options.use,
+            otlp_to=options.otlp_to,
+            is_tls=options.tls,
         )
         self._planner = plan.Planner(
             wiring=self._wiring, ports=self._ports, site=self._site, launcher=self._launcher, nursery=self._nursery
@@ -187,7 +193,7 @@ class Supervisor:
         wires, topology = self._wiring, self._job.topology
         urls = {}
         gateways = topology.of_kind(Kind.GATEWAY)
-        gateway = f"http://{wires.address(gateways[0].instance_ids[0])}" if gateways else ""
+        gateway = f"{wires.scheme}://{wires.address(gateways[0].instance_ids[0])}" if gateways else ""
         if gateway:
             urls["gateway"] = gateway
         if wires.idp:
@@ -215,6 +221,7 @@ class Supervisor:
             control=control,
             control_token=secrets_.control_token,
             service_token=secrets_.service_token,
+            ca=str(self._planner.credentials.ca) if self._planner.credentials is not None else "",
         )
 
     def _background(self) -> None:
@@ -333,6 +340,14 @@ class Supervisor:
     async def heal(self, fault_id: str) -> dict[str, Any] | None:
         """Release a fault."""
         return await self._holds.heal(fault_id)
+
+    def restart(self, instances: Sequence[str]) -> AsyncIterator[dict[str, Any]]:
+        """Restart instances one after another, telling how far it is."""
+        return self._rolling.restart(instances)
+
+    def reset(self) -> AsyncIterator[dict[str, Any]]:
+        """Empty every store, telling what was in it."""
+        return self._reset.everything()
 
     async def down(self, *, keep_data: bool) -> AsyncIterator[dict[str, Any]]:
         """Stop everything, those first that others do not need; remove the folder and the lock."""

@@ -13,6 +13,7 @@ class Valkey:
     """A recipe for one Valkey server. The password stands in a file that only its owner reads."""
 
     asks_to_end: Final = signal.SIGTERM
+    drains: Final = signal.SIGTERM
     kills: Final = signal.SIGKILL
 
     def __init__(self, *, binary: Path, folder: Path, port: int, password: str, log: Path, launcher: Launcher) -> None:
@@ -37,6 +38,10 @@ class Valkey:
             cwd=self._folder,
             env={"PATH": os.environ.get("PATH", "/usr/bin:/bin")},
         )
+
+    async def empty(self) -> str:
+        """Remove every key."""
+        return await probe.flush(self._port, self._password)
 
     async def why_not_ready(self, process: Process) -> str | None:  # noqa: ARG002 -- the recipe's signature
         """Ask with PING, by password."""

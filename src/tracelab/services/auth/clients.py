@@ -19,7 +19,7 @@ class ProfileClient:
         """Create a profile, as often as asked; raise `Unreachable`."""
         body = {"user_id": profile.user_id, "username": profile.username, "display_name": profile.display_name}
         try:
-            reply = await self._edge.call("POST", _PROFILES, body=body)
+            reply = await self._edge.call("POST", _PROFILES, body=body, is_idempotent=True)
         except EdgeUnavailable as error:
             raise Unreachable(error.reason) from error
         if reply.status == _GONE:

@@ -32,6 +32,7 @@ def create_app(settings: ServiceSettings) -> ASGIApp:
         settings.edges["feed-db"][0],
         settings.roles.get("feed-db"),
         target="feed-db",
+        edge="feed->feed-db",
         migrations=Path(__file__).with_name("migrations"),
     )
     cache = Cache(settings.edges["feed-redis"][0], target="feed-redis", edge="feed->feed-redis", broken=settings.broken)

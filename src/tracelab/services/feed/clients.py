@@ -9,6 +9,8 @@ from tracelab.services.kit.edge import Edge, EdgeUnavailable
 _FOLLOWING: Final = "/internal/following"
 _FOLLOWERS: Final = "/internal/followers"
 _URLS: Final = "/internal/media/urls"
+_PEOPLE_S: Final = 0.5  # without them there is our own copy, and the rest of the page to come
+_MEDIA_S: Final = 0.3  # without them there are no URLs
 
 
 class ProfileClient:
@@ -27,7 +29,7 @@ class ProfileClient:
 
     async def _ids(self, template: str, user_id: str) -> Sequence[str]:
         try:
-            reply = await self._edge.call("GET", template, query={"user_id": user_id})
+            reply = await self._edge.call("GET", template, query={"user_id": user_id}, timeout_s=_PEOPLE_S)
         except EdgeUnavailable as error:
             raise Unreachable(error.reason) from error
         if reply.status != 200:
@@ -44,7 +46,9 @@ class MediaClient:
     async def urls(self, media_ids: Sequence[str]) -> Mapping[str, Mapping[str, str]]:
         """Return the URLs of all variants of each medium, in one call; raise `Unreachable`."""
         try:
-            reply = await self._edge.call("POST", _URLS, body={"ids": list(media_ids)})
+            reply = await self._edge.call(
+                "POST", _URLS, body={"ids": list(media_ids)}, timeout_s=_MEDIA_S, is_idempotent=True
+            )
         except EdgeUnavailable as error:
             raise Unreachable(error.reason) from error
         if reply.status != 200:

@@ -6,6 +6,7 @@ from typing import Final
 
 from tracelab.services.feed.domain import CacheAway, Change, Edit, Feed, Item, Post, Unreachable
 from tracelab.services.feed.repository import CHANGED, FORGET_POSTS, CachedTimelines, unpacked
+from tracelab.services.kit import deadline
 from tracelab.services.kit.outbox import Outbox, Parcel, Undelivered
 from tracelab.telemetry.tracing import internal_span, mark_degraded
 
@@ -56,7 +57,11 @@ class Publisher:
         task.add_done_callback(self._spreading.discard)
 
     async def _fan_out(self, change: Change, followers: Sequence[str] | None) -> None:
-        with internal_span("invalidate timelines", attributes={"tracelab.timelines": 1 + len(followers or ())}):
+        # The reply has gone out: nobody's deadline holds here.
+        with (
+            deadline.of_its_own(),
+            internal_span("invalidate timelines", attributes={"tracelab.timelines": 1 + len(followers or ())}),
+        ):
             try:
                 await self._feed.fan_out(change, followers or ())
             except CacheAway:

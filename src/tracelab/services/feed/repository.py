@@ -5,8 +5,7 @@ from collections.abc import Awaitable, Callable, Mapping, Sequence
 from typing import Any, Final
 
 from sqlalchemy import RowMapping, TextClause
-from sqlalchemy.exc import IntegrityError, InterfaceError, OperationalError
-from sqlalchemy.exc import TimeoutError as PoolTimeout
+from sqlalchemy.exc import IntegrityError
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from tracelab.clock import iso
@@ -23,12 +22,11 @@ from tracelab.services.feed.domain import (
     TooLate,
 )
 from tracelab.services.kit.cache import Cache, Loaded
-from tracelab.services.kit.database import Database
+from tracelab.services.kit.database import FAILURES, Database
 from tracelab.services.kit.outbox import Parcel, packed
 
 CHANGED: Final = "post.changed"
 FORGET_POSTS: Final = "posts.gone"
-SOURCE_FAILURES: Final = (OperationalError, InterfaceError, PoolTimeout)
 _FAN_OUT_S: Final = 2.0  # what the request's own fan-out may take before the outbox does it again
 _PERSON_BATCH: Final = 500  # posts of a person who leaves, in one transaction
 _MISSING: Final = "there is no such post"
@@ -220,11 +218,11 @@ class CachedTimelines:
 
     async def timeline(self, user_id: str, source: Callable[[], Awaitable[Loaded]]) -> bytes:
         """Return the first page of a timeline as it goes over the wire."""
-        return await self._cache.load(_timeline(user_id), source, failures=SOURCE_FAILURES)
+        return await self._cache.load(_timeline(user_id), source, failures=FAILURES)
 
     async def post(self, post_id: str, source: Callable[[], Awaitable[Loaded]]) -> bytes:
         """Return a post as it goes over the wire."""
-        return await self._cache.load(f"post:{post_id}", source, failures=SOURCE_FAILURES)
+        return await self._cache.load(f"post:{post_id}", source, failures=FAILURES)
 
     async def forget_timelines(self, user_ids: Sequence[str]) -> None:
         """Drop the cached timelines of some people, in one pipeline; raise `CacheAway`."""

@@ -12,6 +12,7 @@ from fastapi.responses import JSONResponse
 from starlette.types import ASGIApp
 
 from tracelab.services.kit import problem
+from tracelab.services.kit.deadline import Deadlines
 from tracelab.settings import ServiceSettings
 from tracelab.telemetry.asgi import ServerSpans
 from tracelab.telemetry.tracing import untraced
@@ -19,6 +20,7 @@ from tracelab.telemetry.tracing import untraced
 log = logging.getLogger(__name__)
 _RETRY_S: Final = 0.2
 _CHECK_S: Final = 1.0
+_QUIET_S: Final = 3.0
 
 
 class Store(Protocol):
@@ -70,6 +72,9 @@ def build(parts: Parts) -> tuple[FastAPI, ASGIApp]:
         preparing = asyncio.create_task(readiness.prepare())
         try:
             async with parts.lifespan():
+                # Nobody is sent to an instance that has nothing to serve from: it listens once its stores are there,
+                # or after a while, so that it can be asked what it waits for.
+                await asyncio.wait([preparing], timeout=_QUIET_S)
                 yield
         finally:
             preparing.cancel()
@@ -82,6 +87,7 @@ def build(parts: Parts) -> tuple[FastAPI, ASGIApp]:
     for router in parts.routers:
         app.include_router(router, responses=problem.problems(429))  # by address at the gateway, or as too many changes
     app.include_router(_health(readiness))
+    app.add_middleware(Deadlines)
     problem.install(app, parts.translations)
     problem.document_refusals(app)
     return app, ServerSpans(app, service=parts.settings.service)

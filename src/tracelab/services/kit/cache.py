@@ -1,28 +1,33 @@
 """Cache-aside over Redis: values know how long they are fresh, a key is loaded once at a time, Redis may be away."""
 
 import asyncio
+import contextlib
+import math
 import struct
 from collections.abc import Awaitable, Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from enum import StrEnum
-from time import time
-from typing import Any, Final
+from time import monotonic, time
+from typing import Any, Final, TypeVar
 
 from redis.asyncio.retry import Retry
 from redis.backoff import NoBackoff
 from redis.exceptions import RedisError
 
-from tracelab.conventions import CACHE_KEEP_S, CACHE_TTL_S, METRIC_CACHE_READS
-from tracelab.services.kit.breaker import Breaker
+from tracelab.conventions import CACHE_KEEP_S, CACHE_TTL_S, CIRCUIT_OPEN, DEADLINE_EXCEEDED, METRIC_CACHE_READS
+from tracelab.services.kit import breaker, deadline
+from tracelab.services.kit.bulkhead import Bulkhead
+from tracelab.services.kit.policy import REDIS
 from tracelab.services.kit.problem import Problem
+from tracelab.services.kit.refusal import Refused, refuse
 from tracelab.telemetry import statsd
 from tracelab.telemetry.redis import key_hash, redis_span, traced_redis
-from tracelab.telemetry.tracing import mark_degraded, mark_fallback, note_cache, set_load_key, untraced
+from tracelab.telemetry.tracing import error_type, mark_degraded, mark_fallback, note_cache, set_load_key, untraced
 
 _FRESH_UNTIL: Final = struct.Struct(">Q")  # milliseconds since the epoch, in front of every value
-_TIMEOUT_S: Final = 0.25
-_CONNECTIONS: Final = 100
-FAILURES: Final = (RedisError, OSError, TimeoutError)
+_LOAD_S: Final = 1.0  # a load is for everybody who waits for it, and has a deadline of its own
+FAILURES: Final = (RedisError, OSError, TimeoutError, Refused)
+_Answer = TypeVar("_Answer")
 
 
 class Result(StrEnum):
@@ -69,13 +74,15 @@ class Cache:
         self._redis = traced_redis(
             url,
             target=target,
-            socket_timeout=_TIMEOUT_S,
-            socket_connect_timeout=_TIMEOUT_S,
-            max_connections=_CONNECTIONS,
+            socket_timeout=REDIS.read_s,
+            socket_connect_timeout=REDIS.connect_s,
+            max_connections=REDIS.calls,
             retry=Retry(NoBackoff(), 0),  # somebody is waiting, and the source is the other way
         )
         self._target = target
-        self._breaker = Breaker(edge, failures=3, rest_s=0.5)
+        self._edge = edge
+        self._breaker = breaker.told(edge, REDIS.breaker)
+        self._bulkhead = Bulkhead(edge, calls=REDIS.calls, acquire_s=REDIS.acquire_s)
         self._flights: dict[str, _Flight] = {}
         self._is_shared = "single-flight" not in broken
         self._falls_back = "cache-fallback" not in broken
@@ -101,9 +108,7 @@ class Cache:
         await self._keep(key, body, {})
 
     async def _keep(self, key: str, body: bytes, also: Mapping[str, bytes]) -> None:
-        if not self._breaker.is_allowed():
-            return
-        try:
+        async def keep() -> None:
             with redis_span("SET", key, self._target):
                 if also:
                     async with self._redis.pipeline(transaction=False) as pipeline:
@@ -112,11 +117,9 @@ class Cache:
                         await pipeline.execute()
                 else:
                     await self._redis.set(key, _stamped(key, body), ex=CACHE_KEEP_S)
-        except FAILURES:
-            self._breaker.failed()
-            mark_degraded(self._target)
-        else:
-            self._breaker.succeeded()
+
+        with contextlib.suppress(*FAILURES):
+            await self._ask(keep)
 
     async def forget(self, keys: Iterable[str]) -> bool:
         """Drop values, in one round trip; a load that is under way for one of them will not be kept.
@@ -128,32 +131,28 @@ class Cache:
             self._outdate(key)
         if not wanted:
             return True
-        if not self._breaker.is_allowed():
-            return False
-        try:
+
+        async def forget() -> None:
             with redis_span("DEL", wanted[0], self._target):
                 await self._redis.delete(*wanted)
+
+        try:
+            await self._ask(forget)
         except FAILURES:
-            self._breaker.failed()
-            mark_degraded(self._target)
             return False
-        self._breaker.succeeded()
         return True
 
     async def run(self, script: str, keys: Sequence[str], arguments: Sequence[int | str]) -> Any:
         """Run a Lua script in one round trip; None where Redis is away."""
-        if not self._breaker.is_allowed():
-            mark_degraded(self._target)
-            return None
-        try:
+
+        async def run() -> Any:
             with redis_span("EVAL", keys[0], self._target):
-                answer = await self._redis.eval(script, len(keys), *keys, *arguments)
+                return await self._redis.eval(script, len(keys), *keys, *arguments)
+
+        try:
+            return await self._ask(run)
         except FAILURES:
-            self._breaker.failed()
-            mark_degraded(self._target)
             return None
-        self._breaker.succeeded()
-        return answer
 
     async def load(
         self,
@@ -165,7 +164,7 @@ class Cache:
         """Return the cached value, else what `source` gives, which is kept.
 
         Everybody who misses the same key while it is being loaded waits for that one load. When the
-        source raises one of `failures`, an old value serves (*stale*), if there is one.
+        source raises one of `failures`, or is too late, an old value serves (*stale*), if there is one.
         """
         reading = await self._read(key)
         if reading.result is not Result.STALE:
@@ -174,14 +173,15 @@ class Cache:
             return reading.body
         if reading.result is Result.ERROR and not self._falls_back:
             raise Problem(503, "the cache does not answer; try again", retry_after_s=1)
+        too_bad: tuple[type[Exception], ...] = (*failures, Refused)
         try:
             loaded = await self._load_once(key, source, is_kept=reading.result is not Result.ERROR)
-        except failures as error:
+        except too_bad as error:
             if reading.body is None:
                 raise
             self._count(key, Result.STALE)
             mark_degraded(_name(key))
-            mark_fallback("stale_cache", type(error).__name__)
+            mark_fallback("stale_cache", error_type(error))
             return reading.body
         if reading.result is Result.STALE:
             self._count(key, Result.MISS)  # what is no longer fresh is a miss, unless it had to serve
@@ -201,12 +201,17 @@ class Cache:
             flight.task = asyncio.create_task(self._fill(key, source, flight, is_kept=is_kept))
             self._flights[key] = flight
             flight.task.add_done_callback(lambda task: self._land(key, task))
-        return await asyncio.shield(flight.task)
+        left_s = deadline.remaining_s()
+        try:
+            async with asyncio.timeout(None if math.isinf(left_s) else max(0.0, left_s)):
+                return await asyncio.shield(flight.task)
+        except TimeoutError:
+            raise refuse(key.partition(":")[0], DEADLINE_EXCEEDED) from None
 
     async def _fill(
         self, key: str, source: Callable[[], Awaitable[Loaded]], flight: _Flight | None, *, is_kept: bool
     ) -> Loaded:
-        with set_load_key(key_hash(key)):
+        with deadline.of_its_own(_LOAD_S), set_load_key(key_hash(key)):
             loaded = await source()
         # Where the read failed a write would too, and only make its caller wait once more.
         if is_kept and not loaded.degraded and not (flight is not None and flight.is_outdated):
@@ -227,20 +232,46 @@ class Cache:
             task.exception()  # whoever waited has it; nobody may be left to wait
 
     async def _read(self, key: str) -> Reading:
-        if not self._breaker.is_allowed():
-            mark_degraded(self._target)
-            return Reading(result=Result.ERROR)
-        try:
+        async def read() -> Reading:
             with redis_span("GET", key, self._target):
                 value = await self._redis.get(key)
                 reading = _unstamped(value if isinstance(value, bytes) else None)
                 note_cache(hit=reading.result is Result.HIT, stale=reading.result is Result.STALE)
+                return reading
+
+        try:
+            return await self._ask(read)
         except FAILURES:
-            self._breaker.failed()
-            mark_degraded(self._target)
             return Reading(result=Result.ERROR)
-        self._breaker.succeeded()
-        return reading
+
+    async def _ask(self, make: Callable[[], Awaitable[_Answer]]) -> _Answer:
+        """Ask Redis once, under the policy; what it did not answer makes the request degraded."""
+        left_s = deadline.remaining_s()
+        try:
+            if left_s < deadline.LEAST_S:
+                deadline.demand(self._edge)
+            await self._bulkhead.enter()
+            try:
+                ticket = self._breaker.admit()
+                if ticket == breaker.NO:
+                    raise refuse(self._edge, CIRCUIT_OPEN)
+                began_s = monotonic()
+                try:
+                    if left_s < REDIS.read_s:
+                        async with asyncio.timeout(left_s):
+                            answer = await make()
+                    else:
+                        answer = await make()
+                except FAILURES:
+                    self._breaker.failed(ticket)
+                    raise
+                self._breaker.succeeded(ticket, monotonic() - began_s)
+                return answer
+            finally:
+                self._bulkhead.leave()
+        except FAILURES:
+            mark_degraded(self._target)
+            raise
 
 
 def _name(key: str) -> str:

@@ -1,40 +1,69 @@
-"""PostgreSQL: an engine with a bounded pool for each of two roles, and migrations at start."""
+"""PostgreSQL: an engine for each of two roles, whose pools are the bulkheads; migrations at start by a third."""
 
 import asyncio
+import contextlib
+import select
 import threading
+from collections.abc import Awaitable, Callable
 from pathlib import Path
+from time import monotonic
 from typing import Any, Final
 
 import psycopg
 from alembic.config import Config
 from alembic.runtime.environment import EnvironmentContext
 from alembic.script import ScriptDirectory
-from sqlalchemy import URL, create_engine, text
+from psycopg import waiting
+from psycopg.abc import RV, PQGen
+from psycopg.pq import PipelineStatus
+from sqlalchemy import URL, create_engine, event, text
 from sqlalchemy.engine import make_url
+from sqlalchemy.exc import DisconnectionError, InterfaceError, OperationalError
+from sqlalchemy.exc import TimeoutError as PoolTimeout
 from sqlalchemy.ext.asyncio import AsyncEngine, create_async_engine
-from sqlalchemy.pool import NullPool
+from sqlalchemy.pool import AsyncAdaptedQueuePool, NullPool, PoolProxiedConnection
 
+from tracelab.conventions import BULKHEAD_FULL, CIRCUIT_OPEN, DEADLINE_EXCEEDED
+from tracelab.services.kit import breaker, deadline
 from tracelab.services.kit.person import PersonalCursor
+from tracelab.services.kit.policy import POSTGRESQL, POSTGRESQL_ASIDE, Policy
+from tracelab.services.kit.refusal import note_refusal
 from tracelab.services.kit.rowsecurity import PERSON, SYSTEM
 from tracelab.settings import Login, Roles
 from tracelab.telemetry.database import measured_pool, trace_engine
 from tracelab.telemetry.tracing import untraced
 
-POOL: Final = 10
-SMALL_POOL: Final = 4  # for what nobody waits for, or few do
-_POOL_WAIT_S: Final = 0.4  # who waits longer gets 503 in less than 500 ms
-_CONNECT_S: Final = 2  # libpq takes no less
-_STATEMENT_MS: Final = 5000
+_SESSION_S: Final = 0.5  # TCP and the handshake of both sides; libpq does not time the first alone
+_MIGRATION_CONNECT_S: Final = 2  # libpq takes no less
+_STATEMENT_MS: Final = 1000  # by then nobody waits for it any more
 _MIGRATION_LOCK: Final = 7316
 _migrating = threading.Lock()  # Alembic keeps its current context in module globals
+
+
+class DatabaseRefused(PoolTimeout):
+    """A connection was not given; `error_type` is one of ``circuit_open, bulkhead_full, deadline_exceeded``."""
+
+    def __init__(self, edge: str, error_type: str) -> None:
+        super().__init__(f"{edge}: {error_type}")
+        self.error_type = error_type
+
+
+# What a statement raises when the database is away, slow or fully taken: what an old copy may stand in for.
+FAILURES: Final = (OperationalError, InterfaceError, PoolTimeout)
 
 
 class Database:
     """The engines of one edge. They connect when they are first used, and again after the server was away.
 
-    `engine` is for what somebody asked for, `system` for what belongs to nobody: two roles, neither of which owns
-    a table (`tracelab.services.kit.rowsecurity`). Migrations are run by a third, which does. A database that somebody
-    else runs may have one role for all, that of its URL; then it is the service alone that keeps people apart.
+    `engine` is for what somebody asked for, who is said with each transaction (`PersonalCursor`), `system` for what
+    belongs to nobody: two roles, neither of which owns a table (`tracelab.services.kit.rowsecurity`). Migrations are
+    run by a third, which does. A database that somebody else runs may have one role for all, that of its URL; then
+    it is the service alone that keeps people apart.
+
+    `edge` reads ``feed->feed-db``; where nobody is the source (a tool, a test) it is the target. Both engines share
+    its breaker. Every exchange with the server has at most `policy.read_s`, and what is left of the request's
+    deadline; a connection that took longer is closed. A connection that the server has closed meanwhile is not given
+    out: its socket says so, without asking over the network.
     """
 
     def __init__(
@@ -43,16 +72,20 @@ class Database:
         roles: Roles | None,
         *,
         target: str,
+        edge: str = "",
         migrations: Path,
-        pool: int = POOL,
-        system_pool: int = SMALL_POOL,
+        policy: Policy = POSTGRESQL,
+        system: Policy = POSTGRESQL_ASIDE,
     ) -> None:
-        self._url = make_url(url).set(drivername="postgresql+psycopg")
-        self._owner, system = (_as(self._url, roles.owner), _as(self._url, roles.system)) if roles else (self._url,) * 2
-        self._roles = {PERSON: self._url.username, SYSTEM: system.username}
+        own = make_url(url).set(drivername="postgresql+psycopg")
+        self._owner, second = (_as(own, roles.owner), _as(own, roles.system)) if roles else (own, own)
+        self._roles = {PERSON: own.username, SYSTEM: second.username}
         self._migrations = migrations
-        self.engine = _engine(self._url, target=target, pool=pool, cursor=PersonalCursor)
-        self.system = _engine(system, target=target, pool=system_pool, cursor=psycopg.AsyncCursor)
+        self._edge = edge or target
+        self._target = target
+        self._circuit = breaker.told(self._edge, policy.breaker)
+        self.engine = self._engine(own, policy, PersonalCursor)
+        self.system = self._engine(second, system, psycopg.AsyncCursor)
 
     async def prepare(self) -> None:
         """Bring the schema to its newest revision; instances that start together take turns."""
@@ -69,6 +102,23 @@ class Database:
         await self.engine.dispose()
         await self.system.dispose()
 
+    def _engine(self, url: URL, policy: Policy, cursor: type[psycopg.AsyncCursor[Any]]) -> AsyncEngine:
+        engine = create_async_engine(
+            url,
+            poolclass=_guarded_pool(self._edge, self._target, self._circuit, policy),
+            pool_size=policy.calls,
+            max_overflow=0,
+            connect_args={
+                "options": f"-c statement_timeout={_STATEMENT_MS}",
+                "async_creator_fn": _connector(self._circuit, policy),
+                "cursor_factory": cursor,
+            },
+        )
+        event.listen(engine.sync_engine, "handle_error", _spare_the_others)
+        event.listen(engine.sync_engine, "checkout", _revalidate)
+        trace_engine(engine, target=self._target)
+        return engine
+
     def _migrate(self) -> None:
         config = Config()
         config.set_main_option("script_location", str(self._migrations))
@@ -77,7 +127,7 @@ class Database:
         def upgrade(revision: object, _context: object) -> object:
             return script._upgrade_revs("head", revision)  # type: ignore[arg-type]  # noqa: SLF001 - as Alembic's cookbook does
 
-        engine = create_engine(self._owner, poolclass=NullPool, connect_args={"connect_timeout": _CONNECT_S})
+        engine = create_engine(self._owner, poolclass=NullPool, connect_args={"connect_timeout": _MIGRATION_CONNECT_S})
         with (
             _migrating,
             engine.begin() as connection,
@@ -88,22 +138,114 @@ class Database:
             environment.run_migrations()
 
 
-def _engine(url: URL, *, target: str, pool: int, cursor: type[psycopg.AsyncCursor[Any]]) -> AsyncEngine:
-    engine = create_async_engine(
-        url,
-        poolclass=measured_pool(target),
-        pool_size=pool,
-        max_overflow=0,
-        pool_timeout=_POOL_WAIT_S,
-        connect_args={
-            "connect_timeout": _CONNECT_S,
-            "options": f"-c statement_timeout={_STATEMENT_MS}",
-            "cursor_factory": cursor,
-        },
-    )
-    trace_engine(engine, target=target)
-    return engine
-
-
 def _as(url: URL, login: Login) -> URL:
     return url.set(username=login.name, password=login.password)
+
+
+class _Connection(psycopg.AsyncConnection[Any]):
+    """A connection whose exchanges have a limit, and tell the edge's breaker how they went."""
+
+    circuit: breaker.Breaker
+    read_s: float
+    ticket = breaker.NO
+
+    async def wait(
+        self,
+        gen: PQGen[RV],
+        interval: float = 0.1,
+        timeout: float | None = None,  # noqa: ASYNC109 - psycopg's
+    ) -> RV:
+        """Exchange one message and its answer with the server; raise `psycopg.OperationalError` where it is late."""
+        began_s = monotonic()
+        limit_s = deadline.at_most(self.read_s if timeout is None else min(timeout, self.read_s))
+        try:
+            async with asyncio.timeout(limit_s):
+                result = await waiting.wait_async(gen, self.pgconn.socket, interval=interval)
+        except TimeoutError:
+            # Without a word to the server, which may not be there to hear it: it ends the statement itself.
+            self.pgconn.finish()
+            self.circuit.failed(self.ticket)
+            raise psycopg.errors.ConnectionTimeout(f"no answer within {limit_s * 1000:.0f} ms") from None
+        except asyncio.CancelledError:
+            self.pgconn.finish()
+            raise
+        except psycopg.Error:
+            if self.closed or self.broken:
+                self.circuit.failed(self.ticket)
+            else:
+                self.circuit.succeeded(self.ticket, monotonic() - began_s)  # it answered, if only with a no
+            raise
+        if self.pgconn.pipeline_status == PipelineStatus.OFF:  # what a pipeline has yet to send was no exchange
+            self.circuit.succeeded(self.ticket, monotonic() - began_s)
+        return result
+
+
+def _connector(circuit: breaker.Breaker, policy: Policy) -> Callable[..., Awaitable[_Connection]]:
+    class Connection(_Connection):
+        """A connection of one edge."""
+
+    Connection.circuit = circuit
+    Connection.read_s = policy.read_s
+
+    async def connect(*arguments: Any, **options: Any) -> _Connection:
+        limit_s = deadline.at_most(_SESSION_S)
+        try:
+            async with asyncio.timeout(limit_s):
+                return await Connection.connect(*arguments, **options)
+        except TimeoutError:
+            raise psycopg.errors.ConnectionTimeout(f"no session within {limit_s * 1000:.0f} ms") from None
+
+    return connect
+
+
+def _guarded_pool(edge: str, target: str, circuit: breaker.Breaker, policy: Policy) -> type[AsyncAdaptedQueuePool]:
+    class GuardedPool(measured_pool(target)):  # type: ignore[misc]  # a class that is made by a function
+        """A pool that is not waited at for what is down (SQLAlchemy makes pools anew, and knows only their class)."""
+
+        @property
+        def _timeout(self) -> float:
+            return deadline.at_most(policy.acquire_s)
+
+        @_timeout.setter
+        def _timeout(self, value: float) -> None:
+            """Take SQLAlchemy's own number, and go by the policy's."""
+
+        def connect(self) -> PoolProxiedConnection:
+            """Return a connection; raise `DatabaseRefused`."""
+            if deadline.remaining_s() < deadline.LEAST_S:
+                raise _refused(edge, DEADLINE_EXCEEDED)
+            ticket = circuit.admit()
+            if ticket == breaker.NO:
+                raise _refused(edge, CIRCUIT_OPEN)
+            try:
+                connection: PoolProxiedConnection = super().connect()
+            except PoolTimeout:
+                raise _refused(edge, BULKHEAD_FULL) from None
+            except Exception:
+                circuit.failed(ticket)
+                raise
+            driver = connection.driver_connection
+            assert isinstance(driver, _Connection)
+            driver.ticket = ticket
+            return connection
+
+    return GuardedPool
+
+
+def _refused(edge: str, error_type: str) -> DatabaseRefused:
+    note_refusal(edge, error_type)
+    return DatabaseRefused(edge, error_type)
+
+
+def _revalidate(adapted: Any, _record: Any, _proxy: Any) -> None:
+    """Refuse a pooled connection whose server has gone: whatever waits to be read from an idle one is its end."""
+    poll = select.poll()
+    with contextlib.suppress(OSError, psycopg.Error):
+        poll.register(adapted.driver_connection.pgconn.socket, select.POLLIN)
+        if not poll.poll(0):
+            return
+    raise DisconnectionError("the server has closed this connection")
+
+
+def _spare_the_others(context: Any) -> None:
+    context.invalidate_pool_on_disconnect = False  # one late answer says nothing of the other connections

@@ -12,7 +12,8 @@ from sqlalchemy.exc import InterfaceError, OperationalError
 from sqlalchemy.exc import TimeoutError as PoolTimeout
 from starlette.exceptions import HTTPException
 
-from tracelab.telemetry.tracing import trace_id
+from tracelab.services.kit.refusal import Refused
+from tracelab.telemetry.tracing import note_error_type, trace_id
 
 log = logging.getLogger(__name__)
 _MEDIA_TYPE: Final = "application/problem+json"
@@ -108,7 +109,13 @@ def install(app: FastAPI, translations: Mapping[type[Exception], int]) -> None:
         wrong = "; ".join(f"{'.'.join(str(part) for part in e['loc'])}: {e['msg']}" for e in error.errors()[:5])
         return problem_response(Problem(422, wrong))
 
+    async def refused_by_policy(_request: Request, error: Exception) -> Response:
+        assert isinstance(error, Refused)
+        note_error_type(error.error_type)
+        return problem_response(Problem(503, str(error), retry_after_s=1))
+
     async def no_database(_request: Request, error: Exception) -> Response:
+        note_error_type(getattr(error, "error_type", ""))
         log.warning("the database does not answer", extra={"error": type(error).__name__})
         return problem_response(Problem(503, "the database does not answer; try again", retry_after_s=1))
 
@@ -123,4 +130,5 @@ def install(app: FastAPI, translations: Mapping[type[Exception], int]) -> None:
     app.add_exception_handler(RequestValidationError, invalid)
     for kind in (OperationalError, InterfaceError, PoolTimeout):
         app.add_exception_handler(kind, no_database)
+    app.add_exception_handler(Refused, refused_by_policy)
     app.add_exception_handler(Exception, unforeseen)

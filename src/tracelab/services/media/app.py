@@ -33,7 +33,7 @@ def create_app(settings: ServiceSettings) -> ASGIApp:
     """Return the application of one instance."""
     auth = Edge(settings.service, "auth", settings.edges["auth"], service_token=settings.service_token)
     tokens = Tokens(auth)
-    store = S3Store(settings.edges["object-store"][0], target="object-store")
+    store = S3Store(settings.edges["object-store"][0], target="object-store", edge="media->object-store")
     crew = Crew(filming.find(settings.ffmpeg), settings.scratch)
     catalogue = JsonCatalogue()
     library = Library(

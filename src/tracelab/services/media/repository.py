@@ -17,6 +17,9 @@ from minio import Minio
 from minio.error import InvalidResponseError, MinioException, S3Error
 
 from tracelab.conventions import RPC_METHOD, RPC_SYSTEM, S3_BUCKET, S3_KEY
+from tracelab.services.kit.guard import Guard
+from tracelab.services.kit.policy import OBJECT_STORE
+from tracelab.services.kit.refusal import Refused
 from tracelab.services.media.byterange import Span
 from tracelab.services.media.domain import (
     PAGE,
@@ -29,14 +32,13 @@ from tracelab.services.media.domain import (
     Status,
     StoreUnavailable,
 )
-from tracelab.telemetry.tracing import client_span
+from tracelab.telemetry.tracing import client_span, note_error_type
 
 _Result = TypeVar("_Result")
 _CHUNK_BYTES: Final = 256 * 1024
 _PART_BYTES: Final = 5 * 1024 * 1024  # S3's smallest part: what one upload holds in memory
-_CONNECT_S: Final = 1.0
-_READ_S: Final = 10.0
-_THREADS: Final = 8
+_BODY_S: Final = 5.0  # for what carries a body: a part of 5 MB is written before its answer comes
+_THREADS: Final = OBJECT_STORE.calls
 _ABSENT: Final = frozenset({"NoSuchKey", "NoSuchBucket", "NoSuchObject"})
 
 
@@ -61,24 +63,32 @@ class S3Store:
     """Implements `ObjectStore` over one bucket.
 
     `url` reads ``http://ACCESS:SECRET@HOST:PORT/BUCKET``. Nothing is retried here: a store that is
-    down is said to be down at once.
+    down is said to be down at once, and one that failed too often is not asked.
     """
 
-    def __init__(self, url: str, *, target: str) -> None:
+    def __init__(self, url: str, *, target: str, edge: str = "") -> None:
         parts = urlsplit(url)
         self._bucket = parts.path.strip("/") or "media"
         self._target = target
         self._pool = ThreadPoolExecutor(_THREADS, thread_name_prefix="s3")
-        self._client = Minio(
-            f"{parts.hostname}:{parts.port}",
-            access_key=parts.username,
-            secret_key=parts.password,
-            secure=parts.scheme == "https",
-            region="us-east-1",  # stated, or the client asks for it before its first call
-            http_client=urllib3.PoolManager(
-                maxsize=_THREADS * 2, retries=False, timeout=urllib3.Timeout(connect=_CONNECT_S, read=_READ_S)
-            ),
-        )
+        self._guard = Guard(edge or target, OBJECT_STORE, failures=(StoreUnavailable,))
+
+        def client(read_s: float) -> Minio:
+            return Minio(
+                f"{parts.hostname}:{parts.port}",
+                access_key=parts.username,
+                secret_key=parts.password,
+                secure=parts.scheme == "https",
+                region="us-east-1",  # stated, or the client asks for it before its first call
+                http_client=urllib3.PoolManager(
+                    maxsize=_THREADS,
+                    retries=False,
+                    timeout=urllib3.Timeout(connect=OBJECT_STORE.connect_s, read=read_s),
+                ),
+            )
+
+        self._client = client(OBJECT_STORE.read_s)
+        self._carrier = client(_BODY_S)
 
     async def prepare(self) -> None:
         """Create the bucket if it is absent; raise `StoreUnavailable`."""
@@ -95,7 +105,7 @@ class S3Store:
             "PutObject",
             name,
             partial(
-                self._client.put_object,
+                self._carrier.put_object,
                 self._bucket,
                 name,
                 data,
@@ -104,6 +114,7 @@ class S3Store:
                 part_size=_PART_BYTES,
                 num_parallel_uploads=1,
             ),
+            is_body=True,
         )
 
     async def get(self, name: str) -> bytes:
@@ -112,7 +123,7 @@ class S3Store:
 
     async def fetch(self, name: str, into: BinaryIO) -> None:
         """Copy an object into a file; raise `MediaMissing` or `StoreUnavailable`."""
-        await self._call("GetObject", name, partial(self._copy, name, into))
+        await self._call("GetObject", name, partial(self._copy, name, into), is_body=True)
 
     async def open(self, name: str, span: Span | None) -> Content:
         """Open an object: its first chunk is read with the call, the rest as the client takes it."""
@@ -183,7 +194,7 @@ class S3Store:
             response.release_conn()
 
     def _copy(self, name: str, into: BinaryIO) -> None:
-        response = self._client.get_object(self._bucket, name)
+        response = self._carrier.get_object(self._bucket, name)
         try:
             shutil.copyfileobj(response, into, _CHUNK_BYTES)
         finally:
@@ -194,10 +205,18 @@ class S3Store:
         if not self._client.bucket_exists(self._bucket):
             self._client.make_bucket(self._bucket)
 
-    async def _call(self, method: str, name: str, call: Callable[[], _Result]) -> _Result:
+    async def _call(self, method: str, name: str, call: Callable[[], _Result], *, is_body: bool = False) -> _Result:
         attributes = {RPC_SYSTEM: "aws-api", RPC_METHOD: method, S3_BUCKET: self._bucket, S3_KEY: name}
-        with client_span(f"S3 {method}", target=self._target, attributes=attributes):
-            return await self._threaded(call)
+
+        async def make() -> _Result:
+            with client_span(f"S3 {method}", target=self._target, attributes=attributes):
+                return await self._threaded(call)
+
+        try:
+            return await self._guard.call(make, may_last=is_body)
+        except Refused as error:
+            note_error_type(error.error_type)
+            raise StoreUnavailable(str(error)) from error
 
     async def _threaded(self, call: Callable[[], _Result]) -> _Result:
         try:

@@ -5,6 +5,7 @@ import logging
 from collections.abc import Callable
 from typing import BinaryIO, Final
 
+from tracelab.services.kit import deadline
 from tracelab.services.media.domain import Library, MediaMissing, Medium, Status, StoreUnavailable
 
 log = logging.getLogger(__name__)
@@ -68,13 +69,14 @@ class Workshop:
 
     async def _make(self, medium: Medium, data: BinaryIO | None) -> None:
         try:
-            async with self._gate:
-                if data is None:
-                    data = self._scratch()
-                    await self._library.fetch(medium.id, data)
-                done = await self._library.make(medium, data)
-                if done.status is Status.FAILED:
-                    log.warning("variants cannot be made", extra={"media_id": medium.id})
+            with deadline.of_its_own():  # the reply has gone out: nobody's deadline holds here
+                async with self._gate:
+                    if data is None:
+                        data = self._scratch()
+                        await self._library.fetch(medium.id, data)
+                    done = await self._library.make(medium, data)
+                    if done.status is Status.FAILED:
+                        log.warning("variants cannot be made", extra={"media_id": medium.id})
         except MediaMissing:
             log.info("a medium went while its variants were made", extra={"media_id": medium.id})
         except StoreUnavailable as error:

@@ -38,6 +38,7 @@ def create_app(settings: ServiceSettings) -> ASGIApp:
         settings.edges["messages-db"][0],
         settings.roles.get("messages-db"),
         target="messages-db",
+        edge="messaging->messages-db",
         migrations=Path(__file__).with_name("migrations"),
     )
     auth = Edge(settings.service, "auth", settings.edges["auth"], service_token=settings.service_token)

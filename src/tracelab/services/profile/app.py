@@ -31,6 +31,7 @@ def create_app(settings: ServiceSettings) -> ASGIApp:
         settings.edges["user-db"][0],
         settings.roles.get("user-db"),
         target="user-db",
+        edge="profile->user-db",
         migrations=Path(__file__).with_name("migrations"),
     )
     cache = Cache(

@@ -10,6 +10,7 @@ _INVALIDATE: Final = "/internal/timeline/invalidate"
 _URLS: Final = "/internal/media/urls"
 _BATCH: Final = 1000  # timelines in one call
 _TIMEOUT_S: Final = 0.3  # feed may hang: whoever follows somebody need not wait for it
+_MEDIA_S: Final = 0.3  # without them there is no avatar
 _LEAVE_S: Final = 3.0  # nobody waits for it
 
 
@@ -23,7 +24,7 @@ class FeedClient:
         """Drop cached timelines; raise `Unreachable`."""
         for start in range(0, len(user_ids), _BATCH):
             body = {"user_ids": list(user_ids[start : start + _BATCH])}
-            await _call(self._edge, "POST", _INVALIDATE, body=body, timeout_s=_TIMEOUT_S)
+            await _call(self._edge, "POST", _INVALIDATE, body=body, timeout_s=_TIMEOUT_S, is_idempotent=True)
 
 
 class MediaClient:
@@ -34,7 +35,9 @@ class MediaClient:
 
     async def urls(self, media_ids: Sequence[str]) -> Mapping[str, Mapping[str, str]]:
         """Return the URLs of all variants of each medium, in one call; raise `Unreachable`."""
-        reply = await _call(self._edge, "POST", _URLS, body={"ids": list(media_ids)})
+        reply = await _call(
+            self._edge, "POST", _URLS, body={"ids": list(media_ids)}, timeout_s=_MEDIA_S, is_idempotent=True
+        )
         found: Mapping[str, Mapping[str, str]] = reply.json()["items"]
         return found
 
@@ -53,10 +56,19 @@ class Leaver:
 
 
 async def _call(
-    edge: Edge, method: str, template: str, *, path: str | None = None, body: object = None, timeout_s: float = 1.0
+    edge: Edge,
+    method: str,
+    template: str,
+    *,
+    path: str | None = None,
+    body: object = None,
+    timeout_s: float,
+    is_idempotent: bool = False,
 ) -> Reply:
     try:
-        reply = await edge.call(method, template, path=path, body=body, timeout_s=timeout_s)
+        reply = await edge.call(
+            method, template, path=path, body=body, timeout_s=timeout_s, is_idempotent=is_idempotent
+        )
     except EdgeUnavailable as error:
         raise Unreachable(error.reason) from error
     if not 200 <= reply.status < 300:

@@ -4,12 +4,11 @@ from collections.abc import Mapping, Sequence
 from typing import Any, Final
 
 from sqlalchemy import RowMapping, TextClause
-from sqlalchemy.exc import IntegrityError, InterfaceError, OperationalError
-from sqlalchemy.exc import TimeoutError as PoolTimeout
+from sqlalchemy.exc import IntegrityError
 
 from tracelab.clock import iso
 from tracelab.services.kit.cache import Cache, Loaded
-from tracelab.services.kit.database import Database
+from tracelab.services.kit.database import FAILURES, Database
 from tracelab.services.kit.outbox import Parcel, packed
 from tracelab.services.profile import statements as sql
 from tracelab.services.profile.domain import (
@@ -30,7 +29,6 @@ from tracelab.services.profile.schemas import Ids, ProfileOut
 
 FOLLOWED: Final = "follow.changed"
 LEFT: Final = {name: f"user.deleted.{name}" for name in ("copies", "auth", "feed", "messaging", "media")}
-_SOURCE_FAILURES: Final = (OperationalError, InterfaceError, PoolTimeout)
 _SPREAD_S: Final = 2.0  # what the request may take to drop copies before the outbox does it again
 _NOBODY: Final = "00000000-0000-0000-0000-000000000000"
 _EVERYBODY: Final = "\U0010ffff"  # sorts after every character that a name can have
@@ -174,7 +172,7 @@ class CachedPeople:
             (shown,) = await show(self._media, [await self._profiles.get(user_id)])
             return Loaded(body=_wire(shown), degraded=shown.degraded)
 
-        return await self._cache.load(_key(user_id), load, failures=_SOURCE_FAILURES)
+        return await self._cache.load(_key(user_id), load, failures=FAILURES)
 
     async def following(self, user_id: str) -> bytes:
         """Return the ids of those a person follows as they go over the wire."""
@@ -182,7 +180,7 @@ class CachedPeople:
         async def load() -> Loaded:
             return Loaded(body=_ids(await self._profiles.following(user_id)))
 
-        return await self._cache.load(_following(user_id), load, failures=_SOURCE_FAILURES)
+        return await self._cache.load(_following(user_id), load, failures=FAILURES)
 
     async def followers(self, user_id: str) -> bytes:
         """Return the ids of a person's followers as they go over the wire."""
@@ -190,7 +188,7 @@ class CachedPeople:
         async def load() -> Loaded:
             return Loaded(body=_ids(await self._profiles.followers(user_id)))
 
-        return await self._cache.load(_followers(user_id), load, failures=_SOURCE_FAILURES)
+        return await self._cache.load(_followers(user_id), load, failures=FAILURES)
 
     async def keep(self, shown: Shown) -> None:
         """Keep a profile as it is now; drop it where it is not whole."""

@@ -4,10 +4,10 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any, Final
 
-from tracelab.conventions import COLLECTOR_METRICS, METRIC_FAULT_ACTIVE, STATSD_METRICS
+from tracelab.conventions import COLLECTOR_METRICS, METRIC_FAULT_ACTIVE, STATSD_METRICS, STORE_METRICS
 from tracelab.platform.stack.grafana import PROMETHEUS_UID
 
-NAMES: Final = {metric.name: metric.prometheus for metric in (*STATSD_METRICS, *COLLECTOR_METRICS)}
+NAMES: Final = {metric.name: metric.prometheus for metric in (*STATSD_METRICS, *COLLECTOR_METRICS, *STORE_METRICS)}
 RATE: Final = "$__rate_interval"
 _SCHEMA: Final = 39  # of Grafana 11; later ones read it
 _COLUMNS: Final = 24

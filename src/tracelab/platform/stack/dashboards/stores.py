@@ -4,9 +4,13 @@ from typing import Final
 
 from tracelab.conventions import (
     METRIC_CACHE_READS,
+    METRIC_DB_BUFFER_READS,
     METRIC_DB_DURATION,
     METRIC_DB_POOL_IN_USE,
     METRIC_DB_POOL_WAIT,
+    METRIC_DB_STATEMENT_SECONDS,
+    METRIC_REDIS_KEYS,
+    METRIC_REDIS_MEMORY,
     OBJECTIVE_CACHES,
 )
 from tracelab.platform.stack.dashboards.panel import NAMES, Dashboard, Panel, Query, Row, quantile, rate, share
@@ -15,6 +19,10 @@ _READS: Final = NAMES[METRIC_CACHE_READS]
 _STATEMENT: Final = NAMES[METRIC_DB_DURATION]
 _IN_USE: Final = NAMES[METRIC_DB_POOL_IN_USE]
 _WAIT: Final = NAMES[METRIC_DB_POOL_WAIT]
+_BUFFERS: Final = NAMES[METRIC_DB_BUFFER_READS]
+_STATEMENTS: Final = NAMES[METRIC_DB_STATEMENT_SECONDS]
+_KEYS: Final = NAMES[METRIC_REDIS_KEYS]
+_MEMORY: Final = NAMES[METRIC_REDIS_MEMORY]
 
 STORES: Final = Dashboard(
     name="stores",
@@ -68,6 +76,34 @@ STORES: Final = Dashboard(
                     about="Until one of the pool's connections was had, a new one included.",
                     limit=0.05,
                     queries=(Query(expr=quantile(0.99, _WAIT, "db"), legend="p99 {{db}}"),),
+                ),
+            ),
+        ),
+        Row(
+            title="What the servers say",
+            panels=(
+                Panel(
+                    title="Pages found in PostgreSQL's buffers",
+                    unit="percentunit",
+                    width=8,
+                    about="PostgreSQL keeps pages and no results of queries: there is no query cache to look at.",
+                    queries=(Query(expr=share(_BUFFERS, "store", where='result="hit"'), legend="{{store}}"),),
+                ),
+                Panel(
+                    title="Time in the costliest statements",
+                    unit="s",
+                    width=16,
+                    about="Seconds in each second, inside of the server; from pg_stat_statements.",
+                    queries=(Query(expr=rate(_STATEMENTS, "store, statement"), legend="{{store}} {{statement}}"),),
+                ),
+                Panel(
+                    title="Keys in a cache",
+                    queries=(Query(expr=f"max by (store) ({_KEYS})", legend="{{store}}"),),
+                ),
+                Panel(
+                    title="Memory of a cache",
+                    unit="bytes",
+                    queries=(Query(expr=f"max by (store) ({_MEMORY})", legend="{{store}}"),),
                 ),
             ),
         ),

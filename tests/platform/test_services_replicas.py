@@ -1,0 +1,184 @@
+"""Two instances of every service: one may be restarted, or killed, and nobody who uses the platform notices."""
+
+import asyncio
+import uuid
+from collections.abc import AsyncIterator, Iterator
+from pathlib import Path
+from time import monotonic
+from typing import Any
+
+import aiohttp
+import pytest
+import socketio
+
+from tracelab.errors import InfrastructureError
+from tracelab.platform.handle import Platform
+from tracelab.platform.social import replicated
+from tracelab.runtimes.embedded.runtime import Embedded
+from tracelab.runtimes.port import BootEvent, UpOptions
+from tracelab.testing.person import Client, Person, client_of
+
+pytestmark = pytest.mark.platform
+
+
+def ignore(_event: BootEvent) -> None:
+    """Take a boot event and do nothing."""
+
+
+@pytest.fixture(scope="module")
+def twins(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Platform]:
+    """A platform with two instances of every service."""
+    home = tmp_path_factory.mktemp("twins")
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("TRACELAB_HOME", str(home))
+        patch.setenv("TRACELAB_BCRYPT_COST", "4")
+        runtime = Embedded()
+        booted = runtime.up(replicated(2), UpOptions(home=home, name="twins"), ignore)
+        yield booted
+        runtime.down(booted, ignore)
+
+
+@pytest.fixture
+async def client(twins: Platform) -> AsyncIterator[Client]:
+    """A client of the gateway."""
+    async with client_of(twins.gateway) as made:
+        yield made
+
+
+class Crowd:
+    """People who read, write and log in until they are told to stop; `failures` has whatever was no success."""
+
+    def __init__(self, platform: Platform, people: list[Person]) -> None:
+        self._platform = platform
+        self._people = people
+        self._is_over = False
+        self.asked = self._awaited = 0
+        self._is_reached = asyncio.Event()
+        self.failures: list[str] = []
+
+    async def __aenter__(self) -> "Crowd":
+        self._tasks = [asyncio.create_task(self._use(person)) for person in self._people]
+        return self
+
+    async def __aexit__(self, *_: object) -> None:
+        self._is_over = True
+        await asyncio.gather(*self._tasks)
+
+    async def goes_on(self, requests: int) -> None:
+        """Wait until so many more requests were made."""
+        self._awaited = self.asked + requests
+        self._is_reached.clear()
+        await asyncio.wait_for(self._is_reached.wait(), 60)
+
+    async def _use(self, person: Person) -> None:
+        async with client_of(self._platform.gateway) as client:
+            turn = 0
+            while not self._is_over:
+                turn += 1
+                await self._ask(client, person, "GET", f"/api/timeline/{person.id}")
+                await self._ask(client, person, "GET", f"/api/users/{person.id}")
+                await self._ask(client, person, "GET", "/api/conversations")
+                await self._ask(client, person, "GET", "/api/auth/me")
+                if turn % 8 == 0:  # a person writes at most 60 times a minute, and logs in 10 times
+                    await self._ask(client, person, "POST", "/api/posts", {"text": f"turn {turn}"})
+                if turn % 64 == 0:
+                    login = {"username": person.username, "password": person.password}
+                    await self._ask(client, person, "POST", "/api/auth/login", login)
+                await asyncio.sleep(0.05)  # a person's pace: five of them stay below the gateway's limit
+
+    async def _ask(self, client: Client, person: Person, method: str, path: str, body: Any = None) -> None:
+        self.asked += 1
+        if self.asked >= self._awaited:
+            self._is_reached.set()
+        try:
+            answer = await client.ask(method, path, token=person.token, body=body)
+        except aiohttp.ClientError as error:
+            self.failures.append(f"{method} {path}: {error!r}")
+            return
+        if answer.status >= 400:
+            self.failures.append(f"{method} {path}: {answer.status} {answer.document}")
+
+
+async def test_a_rolling_restart_under_load_has_no_error(twins: Platform, client: Client) -> None:
+    """Every instance of every service is another process afterwards, and not one request failed."""
+    runtime = Embedded()
+    people = [await client.register() for _ in range(5)]
+    before = {c.name: set(c.pids) for c in runtime.status(twins).components}
+    seen: list[tuple[str, str]] = []
+    async with Crowd(twins, people) as crowd:
+        for name in ("auth", "profile", "feed"):
+            await asyncio.to_thread(
+                runtime.restart, twins, (f"{name}#1", f"{name}#2"), lambda e: seen.append((e.component, e.state))
+            )
+    after = {c.name: set(c.pids) for c in runtime.status(twins).components}
+    assert crowd.asked > 100
+    assert crowd.failures == []
+    for name in ("auth", "profile", "feed"):
+        assert not before[name] & after[name]
+    assert seen[:6] == [
+        (instance, state) for instance in ("auth#1", "auth#2") for state in ("stopping", "starting", "healthy")
+    ]
+    with pytest.raises(InfrastructureError, match="feed#3"):
+        runtime.restart(twins, ("feed#3",), ignore)
+
+
+async def test_one_killed_instance_costs_no_request_and_no_session(twins: Platform, client: Client) -> None:
+    """Auth, feed and profile each lose an instance under load: everybody stays logged in, reads and logs in."""
+    runtime = Embedded()
+    people = [await client.register() for _ in range(5)]
+    killed = ("auth#1", "feed#2", "profile#1")
+    async with Crowd(twins, people) as crowd:
+        lease = await asyncio.to_thread(runtime.kill, twins, killed, fault_id="one", ttl_s=30.0)
+        await crowd.goes_on(150)
+        await asyncio.to_thread(lease.release)
+    # What had reached the instance when it died may have been done: nobody repeats a write that is not idempotent.
+    lost = [failure for failure in crowd.failures if not failure.startswith("POST /api/")]
+    assert lost == []
+    assert len(crowd.failures) <= len(people)
+    for person in people:
+        assert (await client.ask("GET", "/api/auth/me", token=person.token)).status == 200
+
+
+async def test_a_room_reaches_over_instances_while_one_restarts(twins: Platform, client: Client) -> None:
+    """Whoever's socket was on the restarted instance connects anew, and hears what is said from either."""
+    runtime = Embedded()
+    ann, bob = await client.register(), await client.register()
+    heard: set[tuple[int, str]] = set()  # what came twice (it might have been missed) is the same message
+    sockets = []
+    for number in range(4):
+        socket = socketio.AsyncClient(reconnection_delay=0.05, reconnection_delay_max=0.2)
+        socket.on("message:new", lambda data, n=number: heard.add((n, data["message"]["body"])))
+        await socket.connect(twins.gateway, auth={"token": bob.token}, transports=["websocket"])
+        sockets.append(socket)
+    sender = socketio.AsyncClient(reconnection_delay=0.05, reconnection_delay_max=0.2)
+    await sender.connect(twins.gateway, auth={"token": ann.token}, transports=["websocket"])
+
+    async def say(body: str) -> None:
+        message = {"to": bob.id, "body": body, "client_id": uuid.uuid4().hex}
+        assert "message" in await sender.call("message:send", message, timeout=10)
+
+    async def all_hear(body: str) -> None:
+        deadline_s = monotonic() + 15
+        while not {(number, body) for number in range(len(sockets))} <= heard:
+            assert monotonic() < deadline_s, heard
+            await asyncio.sleep(0.01)
+
+    await say("before")
+    await all_hear("before")
+    await asyncio.to_thread(runtime.restart, twins, ("messaging#1", "messaging#2"), ignore)
+    deadline_s = monotonic() + 15
+    while not all(each.connected for each in (*sockets, sender)):
+        assert monotonic() < deadline_s
+        await asyncio.sleep(0.01)
+    await say("after")
+    await all_hear("after")
+    for each in (*sockets, sender):
+        await each.disconnect()
+
+
+def test_instances_share_a_state_folder(twins: Platform) -> None:
+    """Each instance has a port of its own, and one log per component."""
+    services = {i for i in twins.instances if i.endswith("#2")}
+    assert services == {f"{name}#2" for name in ("auth", "profile", "feed", "messaging", "media")}
+    assert len(set(twins.instances.values())) == len(twins.instances)
+    assert (Path(twins.folder) / "logs" / "feed.log").exists()
