@@ -5,7 +5,6 @@ import json
 import time
 import uuid
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
-from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -22,7 +21,6 @@ from tracelab.runtimes.port import UpOptions
 from tracelab.services.kit.database import Database
 from tracelab.services.kit.identifier import new_id
 from tracelab.services.kit.person import act_as, acting_as
-from tracelab.services.kit.policy import POSTGRESQL
 from tracelab.services.messaging import repository
 from tracelab.services.messaging.conversation import MAX_UNREAD, Conversation, ConversationMissing, Message
 from tracelab.services.messaging.repository import SqlArchive
@@ -84,7 +82,6 @@ async def database(stores: Platform) -> AsyncIterator[Database]:
         roles_of(stores, "messages-db"),
         target="messages-db",
         migrations=Path(repository.__file__).with_name("migrations"),
-        policy=replace(POSTGRESQL, read_s=60.0),  # to fill a table takes longer than anybody who waits would
     )
     await made.prepare()
     with psycopg.connect(url_of(stores, "messages-db", Role.OWNER)) as connection:

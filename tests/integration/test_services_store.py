@@ -123,6 +123,18 @@ async def test_a_slow_statement_is_given_up_and_its_neighbours_are_not(stores: P
         assert await run(database, "SELECT 1") == 1
 
 
+async def test_statements_that_are_late_open_the_breaker(stores: Platform) -> None:
+    """Each counts as one exchange, whatever it is sent along with: none of that answered."""
+    policy = replace(POSTGRESQL, read_s=0.1, breaker=BreakerRules(min_calls=4))
+    async with database_at(url_of(stores, "feed-db"), policy) as database:
+        for _ in range(4):
+            with pytest.raises(OperationalError, match="no answer within"):
+                await run(database, "SELECT pg_sleep(1)")
+        with pytest.raises(DatabaseRefused) as refused:
+            await run(database, "SELECT 1")
+        assert refused.value.error_type == "circuit_open"
+
+
 async def test_a_full_pool_refuses_in_time(stores: Platform) -> None:
     """The pool is the bulkhead: who finds it full is refused within 500 ms, those inside are served."""
     policy = replace(POSTGRESQL, calls=2)

@@ -79,7 +79,7 @@ def monitor(password: str) -> str:
 
 
 def ownership(role: str, passwords: Passwords) -> str:
-    """Return the statements that give roles their database, the cluster's only one, renamed.
+    """Return the statements that give roles their database: the cluster's only one, renamed.
 
     Its owner runs migrations and nothing else. The other two may connect and no more, until a migration grants them
     something; they make nothing of their own, not even a temporary table. Another database would be a copy of 7 MB.

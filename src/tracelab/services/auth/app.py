@@ -23,11 +23,11 @@ from tracelab.services.auth.signing import KeyMissing, Keys
 from tracelab.services.kit import viewer
 from tracelab.services.kit.app import Parts, build
 from tracelab.services.kit.cache import Cache
-from tracelab.services.kit.database import Database
+from tracelab.services.kit.database import SMALL_POOL, Database
 from tracelab.services.kit.edge import Edge
 from tracelab.services.kit.identifier import new_id
 from tracelab.services.kit.limit import Limits
-from tracelab.services.kit.policy import POSTGRESQL, POSTGRESQL_ASIDE
+from tracelab.services.kit.policy import POSTGRESQL
 from tracelab.settings import ServiceSettings
 
 
@@ -71,8 +71,8 @@ def create_app(settings: ServiceSettings) -> ASGIApp:
         target="auth-db",
         edge="auth->auth-db",
         migrations=Path(__file__).with_name("migrations"),
-        policy=POSTGRESQL_ASIDE,
-        system=POSTGRESQL,  # most of what auth does it does for somebody who is not known yet
+        pool=SMALL_POOL,
+        system_pool=POSTGRESQL.calls,  # most of what auth does it does for somebody who is not known yet
     )
     cache = Cache(settings.edges["auth-redis"][0], target="auth-redis", edge="auth->auth-redis", broken=settings.broken)
     profile = Edge(settings.service, "profile", settings.edges["profile"], service_token=settings.service_token)

@@ -1,10 +1,11 @@
-"""PostgreSQL: an engine for each of two roles, whose pools are the bulkheads; migrations at start by a third."""
+"""PostgreSQL: engines of two roles under the policy of `policy.POSTGRESQL`, whose pools are bulkheads; migrations."""
 
 import asyncio
 import contextlib
 import select
 import threading
 from collections.abc import Awaitable, Callable
+from dataclasses import replace
 from pathlib import Path
 from time import monotonic
 from typing import Any, Final
@@ -26,13 +27,14 @@ from sqlalchemy.pool import AsyncAdaptedQueuePool, NullPool, PoolProxiedConnecti
 from tracelab.conventions import BULKHEAD_FULL, CIRCUIT_OPEN, DEADLINE_EXCEEDED
 from tracelab.services.kit import breaker, deadline
 from tracelab.services.kit.person import PersonalCursor
-from tracelab.services.kit.policy import POSTGRESQL, POSTGRESQL_ASIDE, Policy
+from tracelab.services.kit.policy import POSTGRESQL, Policy
 from tracelab.services.kit.refusal import note_refusal
 from tracelab.services.kit.rowsecurity import PERSON, SYSTEM
 from tracelab.settings import Login, Roles
 from tracelab.telemetry.database import measured_pool, trace_engine
 from tracelab.telemetry.tracing import untraced
 
+SMALL_POOL: Final = 4  # for what nobody waits for, or few do
 _SESSION_S: Final = 0.5  # TCP and the handshake of both sides; libpq does not time the first alone
 _MIGRATION_CONNECT_S: Final = 2  # libpq takes no less
 _STATEMENT_MS: Final = 1000  # by then nobody waits for it any more
@@ -55,15 +57,15 @@ FAILURES: Final = (OperationalError, InterfaceError, PoolTimeout)
 class Database:
     """The engines of one edge. They connect when they are first used, and again after the server was away.
 
-    `engine` is for what somebody asked for, who is said with each transaction (`PersonalCursor`), `system` for what
-    belongs to nobody: two roles, neither of which owns a table (`tracelab.services.kit.rowsecurity`). Migrations are
-    run by a third, which does. A database that somebody else runs may have one role for all, that of its URL; then
-    it is the service alone that keeps people apart.
+    `engine` is for what somebody asked for, `system` for what belongs to nobody: two roles, neither of which owns
+    a table (`tracelab.services.kit.rowsecurity`). Migrations are run by a third, which does. A database that somebody
+    else runs may have one role for all, that of its URL; then it is the service alone that keeps people apart. Both
+    share one breaker, since there is one server; `pool` and `system_pool` are how many connections each may have.
 
-    `edge` reads ``feed->feed-db``; where nobody is the source (a tool, a test) it is the target. Both engines share
-    its breaker. Every exchange with the server has at most `policy.read_s`, and what is left of the request's
-    deadline; a connection that took longer is closed. A connection that the server has closed meanwhile is not given
-    out: its socket says so, without asking over the network.
+    `edge` reads ``feed->feed-db``; where nobody is the source (a tool, a test) it is the target. Every exchange with
+    the server has at most `policy.read_s`, and what is left of the request's deadline; a connection that took longer
+    is closed. A connection that the server has closed meanwhile is not given out: its socket says so, without asking
+    over the network.
     """
 
     def __init__(
@@ -75,17 +77,21 @@ class Database:
         edge: str = "",
         migrations: Path,
         policy: Policy = POSTGRESQL,
-        system: Policy = POSTGRESQL_ASIDE,
+        pool: int | None = None,
+        system_pool: int = SMALL_POOL,
     ) -> None:
-        own = make_url(url).set(drivername="postgresql+psycopg")
-        self._owner, second = (_as(own, roles.owner), _as(own, roles.system)) if roles else (own, own)
-        self._roles = {PERSON: own.username, SYSTEM: second.username}
+        self._url = make_url(url).set(drivername="postgresql+psycopg")
+        self._owner, system = (_as(self._url, roles.owner), _as(self._url, roles.system)) if roles else (self._url,) * 2
+        self._roles = {PERSON: self._url.username, SYSTEM: system.username}
         self._migrations = migrations
-        self._edge = edge or target
-        self._target = target
-        self._circuit = breaker.told(self._edge, policy.breaker)
-        self.engine = self._engine(own, policy, PersonalCursor)
-        self.system = self._engine(second, system, psycopg.AsyncCursor)
+        edge = edge or target
+        circuit = breaker.told(edge, policy.breaker)
+
+        def made(url: URL, calls: int, cursor: type[psycopg.AsyncCursor[Any]]) -> AsyncEngine:
+            return _engine(url, edge, target, circuit, replace(policy, calls=calls), cursor)
+
+        self.engine = made(self._url, pool or policy.calls, PersonalCursor)
+        self.system = made(system, system_pool, psycopg.AsyncCursor)
 
     async def prepare(self) -> None:
         """Bring the schema to its newest revision; instances that start together take turns."""
@@ -101,23 +107,6 @@ class Database:
         """Close all connections."""
         await self.engine.dispose()
         await self.system.dispose()
-
-    def _engine(self, url: URL, policy: Policy, cursor: type[psycopg.AsyncCursor[Any]]) -> AsyncEngine:
-        engine = create_async_engine(
-            url,
-            poolclass=_guarded_pool(self._edge, self._target, self._circuit, policy),
-            pool_size=policy.calls,
-            max_overflow=0,
-            connect_args={
-                "options": f"-c statement_timeout={_STATEMENT_MS}",
-                "async_creator_fn": _connector(self._circuit, policy),
-                "cursor_factory": cursor,
-            },
-        )
-        event.listen(engine.sync_engine, "handle_error", _spare_the_others)
-        event.listen(engine.sync_engine, "checkout", _revalidate)
-        trace_engine(engine, target=self._target)
-        return engine
 
     def _migrate(self) -> None:
         config = Config()
@@ -136,6 +125,26 @@ class Database:
             connection.execute(text(f"SELECT pg_advisory_xact_lock({_MIGRATION_LOCK})"))
             environment.configure(connection=connection, roles=self._roles)
             environment.run_migrations()
+
+
+def _engine(
+    url: URL, edge: str, target: str, circuit: breaker.Breaker, policy: Policy, cursor: type[psycopg.AsyncCursor[Any]]
+) -> AsyncEngine:
+    engine = create_async_engine(
+        url,
+        poolclass=_guarded_pool(edge, target, circuit, policy),
+        pool_size=policy.calls,
+        max_overflow=0,
+        connect_args={
+            "options": f"-c statement_timeout={_STATEMENT_MS}",
+            "async_creator_fn": _connector(circuit, policy),
+            "cursor_factory": cursor,
+        },
+    )
+    event.listen(engine.sync_engine, "handle_error", _spare_the_others)
+    event.listen(engine.sync_engine, "checkout", _revalidate)
+    trace_engine(engine, target=target)
+    return engine
 
 
 def _as(url: URL, login: Login) -> URL:

@@ -43,5 +43,4 @@ HTTP: Final = Policy()
 # What a cache does not say at once is asked of the source: the fallback is its retry.
 REDIS: Final = Policy(connect_s=0.25, read_s=0.25, acquire_s=0.1, calls=100, retries=0)
 POSTGRESQL: Final = Policy(calls=10, retries=0)
-POSTGRESQL_ASIDE: Final = Policy(calls=4, retries=0)  # the lesser of a database's two roles: few wait for it, or nobody
 OBJECT_STORE: Final = Policy(calls=8, retries=0)  # its client blocks: each call has a thread
