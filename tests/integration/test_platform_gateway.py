@@ -22,7 +22,7 @@ from aiohttp import web
 
 from tracelab.collector.accesslog import AccessLog
 from tracelab.errors import InfrastructureError, UsageError
-from tracelab.platform import gateway
+from tracelab.platform import gateway, openapi
 from tracelab.platform.social import SOCIAL
 from tracelab.platform.topology import Kind, Route
 from tracelab.traces.span import Span
@@ -178,6 +178,7 @@ async def world(tmp_path: Path) -> AsyncIterator[World]:
             folder=tmp_path,
             access_log=tmp_path / "access.log",
             run_as_root=os.geteuid() == 0,
+            openapi=openapi.PATH,
         )
     )
     with dead, listener:
@@ -516,13 +517,29 @@ async def test_its_health_is_no_span(world: World, tmp_path: Path) -> None:
     assert world.log.counts.lines == 1
 
 
+async def test_the_merged_openapi_is_published(world: World) -> None:
+    """To whoever asks, with a validator; it is read alone."""
+    found = await world.ask("GET", gateway.OPENAPI)
+    assert (found.status, json.loads(found.body)) == (200, json.loads(openapi.text()))
+    assert found.headers["Content-Type"] == "application/json"
+    known = await world.ask("GET", gateway.OPENAPI, headers={"If-None-Match": found.headers["Etag"]})
+    assert known.status == 304
+    assert (await world.ask("POST", gateway.OPENAPI)).status == 405
+
+
 def test_a_topology_that_cannot_be_served_is_refused(tmp_path: Path) -> None:
     """A service without an address, or a path that NGINX would read otherwise, is said before NGINX starts."""
     known = {c.name: ["127.0.0.1:1"] for c in SOCIAL.of_kind(Kind.SERVICE)}
 
     def render(upstreams: dict[str, list[str]], folder: Path) -> str:
         return gateway.render(
-            SOCIAL, listen=1, upstreams=upstreams, folder=folder, access_log=folder / "a.log", run_as_root=False
+            SOCIAL,
+            listen=1,
+            upstreams=upstreams,
+            folder=folder,
+            access_log=folder / "a.log",
+            run_as_root=False,
+            openapi=openapi.PATH,
         )
 
     assert "user root" not in render(known, tmp_path)

@@ -73,9 +73,11 @@ async def test_a_name_or_an_address_is_taken_once(client: Client) -> None:
         {"username": "with space"},
         {"email": "nobody"},
         {"email": "a b@example.org"},
+        {"email": "a\0b@example.org"},
         {"password": "short"},
         {"password": "ü" * 40},  # more than the 72 bytes that bcrypt looks at
         {"display_name": "  "},
+        {"display_name": "a\0b"},
         {"is_admin": True},
         {"username": None},
     ],
@@ -116,6 +118,8 @@ async def test_a_login_does_not_say_what_was_wrong(client: Client) -> None:
     assert wrong.document["detail"] == nobody.document["detail"]
     assert "Set-Cookie" not in wrong.headers
     assert (await client.ask("POST", "/api/auth/login", body={"username": ann.username})).status == 422
+    no_text = {"username": "a\0b", "password": "not this one"}
+    assert (await client.ask("POST", "/api/auth/login", body=no_text)).status == 422
     assert (await client.ask("POST", "/api/auth/login", body=None)).status == 422
 
 

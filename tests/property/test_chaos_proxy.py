@@ -27,6 +27,7 @@ from tracelab.chaos.proxy.toxics.slicer import sizes
 # --- algorithms ----------------------------------------------------------------------------------
 
 
+@settings(deadline=None)
 @given(st.integers(0, 40_000), st.integers(-5, 5000), st.integers(-5, 9000), st.integers())
 def test_slices_add_up(length: int, average: int, variation: int, seed: int) -> None:
     """None is empty, none larger than average and variation, whatever they are."""
@@ -35,6 +36,7 @@ def test_slices_add_up(length: int, average: int, variation: int, seed: int) -> 
     assert all(0 < size <= max(1, average + max(0, variation)) for size in found)
 
 
+@settings(deadline=None)
 @given(st.lists(st.tuples(st.integers(0, 20), st.booleans())), st.integers(0, 25))
 def test_timers_come_in_order(entries: list[tuple[int, bool]], now: int) -> None:
     """By their time, then in the order in which they were asked for; cancelled ones and later ones do not come."""
@@ -51,6 +53,7 @@ def test_timers_come_in_order(entries: list[tuple[int, bool]], now: int) -> None
     assert heap.first_s() == (min(later) if later else None)
 
 
+@settings(deadline=None)
 @given(st.integers(), st.text(max_size=5), st.integers(0, 1 << 40), st.sampled_from(Direction), st.text(max_size=5))
 def test_chance_repeats(seed: int, proxy: str, connection: int, direction: Direction, toxic: str) -> None:
     """The same question has the same answer, in [0, 1); it depends on every part of it."""
@@ -74,6 +77,7 @@ def test_toxicity_is_a_share(toxicity: float) -> None:
     assert abs(hit - 10_000 * toxicity) < 4 * (10_000 * toxicity * (1 - toxicity)) ** 0.5
 
 
+@settings(deadline=None)
 @given(st.floats(width=32, allow_nan=False, allow_infinity=False))
 def test_float32_is_read_back(value: float) -> None:
     """What is written is that number and no other."""
@@ -96,12 +100,14 @@ def _plain(value: Any) -> Any:
     return json.loads(value) if isinstance(value, gojson.Number) else value
 
 
+@settings(deadline=None)
 @given(JSON, st.booleans())
 def test_json_is_read_as_python_reads_it(value: Any, is_ascii: bool) -> None:
     """Where it is JSON, but for the spelling of numbers."""
     assert _plain(gojson.parse(json.dumps(value, ensure_ascii=is_ascii).encode())) == value
 
 
+@settings(deadline=None)
 @given(st.binary(max_size=60) | st.text(alphabet='{}[]",:\\0123456789.eE+-truefalsnu \n', max_size=60).map(str.encode))
 def test_no_json_breaks_the_reader(data: bytes) -> None:
     """Anything is a value, or an error that says so."""
@@ -138,6 +144,7 @@ def _cut(data: bytes, cuts: list[int]) -> list[bytes]:
     return [data[a:b] for a, b in itertools.pairwise(at)]
 
 
+@settings(deadline=None)
 @given(st.lists(requests(), min_size=1, max_size=4), st.lists(st.integers(0, 5000), max_size=12))
 def test_requests_are_found_however_they_are_cut(wanted: list[bytes], cuts: list[int]) -> None:
     """Each request's head once, nothing else, in whatever pieces the bytes come; no byte is lost or moved."""
@@ -148,6 +155,7 @@ def test_requests_are_found_however_they_are_cut(wanted: list[bytes], cuts: list
     assert b"".join(p.raw if isinstance(p, Request) else p for p in parts) + reader.rest() == b"".join(wanted)
 
 
+@settings(deadline=None)
 @given(st.lists(st.binary(max_size=200) | requests(), max_size=6), st.booleans())
 def test_nothing_breaks_the_requests(chunks: list[bytes], is_at_start: bool) -> None:
     """Whatever comes, every byte leaves in its order."""
@@ -156,6 +164,7 @@ def test_nothing_breaks_the_requests(chunks: list[bytes], is_at_start: bool) -> 
     assert out + reader.rest() == b"".join(chunks)
 
 
+@settings(deadline=None)
 @given(st.binary(max_size=300))
 def test_any_head_can_be_asked(junk: bytes) -> None:
     """Headers and baggage are what they are, or not there."""

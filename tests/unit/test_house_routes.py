@@ -1,40 +1,30 @@
 """The topology's routes are the services' own: the gateway is configured from the former."""
 
-import importlib
 import json
-from typing import Any
 
 import pytest
 
+from tracelab.platform import openapi
 from tracelab.platform.social import SOCIAL
-from tracelab.platform.topology import Component, Kind, Protocol
-from tracelab.settings import edge_variable, roles_variable, service
+from tracelab.platform.topology import Component, Kind
+from tracelab.testing.openapi import document_of, render
 
-URLS = {
-    Protocol.POSTGRESQL: "postgresql://role:secret@127.0.0.1:1/name",
-    Protocol.REDIS: "redis://:secret@127.0.0.1:1/0",
-    Protocol.S3: "http://access:secret@127.0.0.1:1/media",
-    Protocol.HTTP: "http://127.0.0.1:1",
+ASKS_NO_TOKEN = {
+    "POST /api/auth/register",
+    "POST /api/auth/login",
+    "POST /api/auth/refresh",  # has a token of its own
+    "GET /api/auth/google",
+    "GET /api/auth/github",
+    "GET /api/auth/{provider}/callback",
+    "POST /api/validate/token",
+    "GET /.well-known/jwks.json",
+    "GET /media/{media_id}/{variant}",
 }
-
-
-def openapi(component: Component) -> Any:
-    """Return what a service says of itself."""
-    environment = {
-        "TRACELAB_SERVICE": component.name,
-        "TRACELAB_INSTANCE": f"{component.name}#1",
-        "TRACELAB_SERVICE_TOKEN": "token",
-        **{edge_variable(e.target): URLS[e.protocol] for e in SOCIAL.edges_from(component.name) if e.protocol in URLS},
-        **{roles_variable(c.name): "owner:secret,system:secret" for c in SOCIAL.of_kind(Kind.DATABASE)},
-    }
-    module, _, factory = str(component.app).partition(":")
-    served: Any = getattr(importlib.import_module(module), factory)(service(environment))
-    return served.app.openapi()
 
 
 def routes(component: Component) -> set[tuple[str, str]]:
     """Return what the service itself serves."""
-    return {(method.upper(), path) for path, methods in openapi(component)["paths"].items() for method in methods}
+    return {(method.upper(), path) for path, methods in document_of(component)["paths"].items() for method in methods}
 
 
 @pytest.mark.parametrize("component", SOCIAL.of_kind(Kind.SERVICE, Kind.IDENTITY_PROVIDER), ids=lambda c: c.name)
@@ -47,7 +37,7 @@ def test_declared_routes_are_the_services_own(component: Component) -> None:
 @pytest.mark.parametrize("component", SOCIAL.of_kind(Kind.SERVICE), ids=lambda c: c.name)
 def test_every_error_is_documented_as_a_problem(component: Component) -> None:
     """Also the 422 of a parameter, which FastAPI documents by itself in a form of its own."""
-    document = openapi(component)
+    document = document_of(component)
     errors = [
         (path, method, status, kind)
         for path, methods in document["paths"].items()
@@ -59,3 +49,17 @@ def test_every_error_is_documented_as_a_problem(component: Component) -> None:
     assert errors
     assert {kind for *_, kind in errors} == {"application/problem+json"}
     assert "ValidationError" not in json.dumps(document)
+
+
+def test_the_committed_openapi_is_the_services_own() -> None:
+    """What the gateway publishes is what the services say: `just render` writes it."""
+    assert openapi.text() == render()
+
+
+def test_the_openapi_says_which_token_is_needed() -> None:
+    """Of every public operation but those that log somebody in, or serve anybody."""
+    paths = json.loads(openapi.text())["paths"]
+    found = {f"{method.upper()} {path}": o for path, methods in paths.items() for method, o in methods.items()}
+    secured = {name: operation for name, operation in found.items() if operation.get("security") == [{"access": []}]}
+    assert found.keys() - secured.keys() == ASKS_NO_TOKEN
+    assert all("401" in operation["responses"] for operation in secured.values())

@@ -18,6 +18,7 @@ from tracelab.errors import InfrastructureError, UsageError
 from tracelab.platform.topology import Component, Kind, Route, Topology
 
 HEALTH = "/health"
+OPENAPI = "/api/openapi.json"
 SCRIPT_NAME = "copies.js"
 SCRIPT = """// Copies of answers: under which name, and when a new one is made.
 import crypto from 'crypto';
@@ -146,6 +147,7 @@ def render(
     folder: Path,
     access_log: Path,
     run_as_root: bool,
+    openapi: Path,
     modules: Sequence[str] = (),
     script: Path | None = None,
     address: str = _LOOPBACK,
@@ -158,9 +160,9 @@ def render(
     `upstreams` maps each service to the addresses of its instances (``127.0.0.1:20001``), taken
     from the gateway's edges; `folder` exists, and holds the pid file and all temporary files; `SCRIPT` stands there
     under `SCRIPT_NAME`, or where `script` says. `modules` are loaded first: where NGINX was built without njs, that is
-    one. It listens at `address`:`listen`. Beside loopback, who comes from one of the `trusted` addresses is believed
-    where it says that a request comes from (a container engine's proxy, through which all phones come). With `tls` it
-    speaks HTTPS alone.
+    one, and `openapi` is the document that is published. It listens at `address`:`listen`. Beside loopback, who comes
+    from one of the `trusted` addresses is believed where it says that a request comes from (a container engine's
+    proxy, through which all phones come). With `tls` it speaks HTTPS alone.
 
     Raises:
         UsageError: a service has no address, or two services serve one template.
@@ -186,7 +188,7 @@ def render(
         *(f"    {line}" for line in _maps(services, templates, counted, limits, is_tls=tls is not None)),
         *(f"    {line}" for line in _upstreams(services, upstreams, folder)),
         "    server {",
-        *(f"        {line}" for line in _server(f"{address}:{listen}", limits, tls)),
+        *(f"        {line}" for line in _server(f"{address}:{listen}", openapi, limits, tls)),
         *(f"        {line}" for line in _locations(services, templates, counted, limits, is_tls=tls is not None)),
         "    }",
         "}",
@@ -345,7 +347,8 @@ def _upstreams(services: Sequence[Component], upstreams: Mapping[str, Sequence[s
     for component in services:
         yield f"upstream {component.name} {{"
         for address in upstreams[component.name]:
-            yield f"    server {address} max_fails=1 fail_timeout=1s;"
+            # Not at the first failure: one late answer must not close the way to the only instance that is there.
+            yield f"    server {address} max_fails=3 fail_timeout=1s;"
         yield "    keepalive 64;"
         # Shorter than the services', also while they drain (4.5 s): no POST is sent into a connection that they close.
         yield "    keepalive_timeout 2s;"
@@ -385,7 +388,7 @@ def _problem(status: int, detail: str) -> str:
     return f"return {status} '{body}';"
 
 
-def _server(listen: str, limits: Limits, tls: Tls | None) -> Iterator[str]:
+def _server(listen: str, openapi: Path, limits: Limits, tls: Tls | None) -> Iterator[str]:
     if tls is None:
         yield f"listen {listen};"
     else:
@@ -413,6 +416,7 @@ def _server(listen: str, limits: Limits, tls: Tls | None) -> Iterator[str]:
         "proxy_max_temp_file_size 0;",
         "if ($tl_is_forged) { return 403; }",
         f"""location = {HEALTH} {{ access_log off; default_type application/json; return 200 '{{"status":"ok"}}'; }}""",
+        f"location = {OPENAPI} {{ default_type application/json; alias {_path(openapi)}; }}",
         f"location / {{ {_problem(404, _DETAILS[404])} }}",
     )
     yield from _errors()

@@ -121,7 +121,7 @@ def load(home: Path, name: str) -> Platform:
     folder = platform_folder(home, name)
     try:
         document = json.loads(state_file(folder).read_text(encoding="utf-8"))
-    except FileNotFoundError:
+    except (FileNotFoundError, NotADirectoryError):
         others = names(home)
         seen = f"; up: {', '.join(others)}" if others else ""
         hint = f"tracelab status --name {others[0]}" if others else "tracelab up"

@@ -71,7 +71,7 @@ def options(*, major: int, listen: str, sockets: str = "", has_statements: bool 
 
 
 def monitor(password: str) -> str:
-    """Return the statements that make the role by which the server's statistics are read."""
+    """Return the statements that make the role by which statistics are read; run them before `ownership`."""
     return (
         f"CREATE ROLE {MONITOR} LOGIN PASSWORD '{password}' IN ROLE pg_monitor;\n"
         f"GRANT CONNECT ON DATABASE {DATABASE} TO {MONITOR};\n"

@@ -4,6 +4,7 @@ import http.client
 import json
 import select
 import socket
+import string
 import sys
 import time
 from contextlib import ExitStack
@@ -11,6 +12,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from types import TracebackType
 from typing import Any, Self
+from urllib.parse import quote
 
 from tracelab.testing.peer import Peer, free_port
 
@@ -48,7 +50,12 @@ class EdgeProxy(Peer):
         data = text.encode("utf-8", "surrogatepass") if isinstance(text, str) else text
         connection = http.client.HTTPConnection("127.0.0.1", self.port, timeout=_PATIENCE_S)
         try:
-            connection.request(method, path, data, {"User-Agent": "tests", **(headers or {})})
+            connection.request(
+                method,
+                quote(path, safe=string.printable, errors="surrogatepass"),
+                data,
+                {"User-Agent": "tests", **(headers or {})},
+            )
             reply = connection.getresponse()
             found = {name.lower(): value for name, value in reply.getheaders()}
             return Answer(status=reply.status, headers=found, body=reply.read().decode())

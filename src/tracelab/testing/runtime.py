@@ -36,6 +36,7 @@ from tracelab.platform.handle import ComponentState, Platform
 from tracelab.platform.social import SOCIAL
 from tracelab.platform.topology import Component, Kind, Topology
 from tracelab.runtimes.port import BootEvent, Capability, Runtime, UpOptions
+from tracelab.testing.database import Role, url_of
 
 SMALL = Topology(
     name="small",
@@ -322,16 +323,8 @@ class RuntimeContract:
         import psycopg
 
         def ask(platform: Platform, statement: str) -> list[Any]:
-            secrets_ = json.loads((platform.folder / "data" / "secrets.json").read_text(encoding="utf-8"))
-            with psycopg.connect(
-                host="127.0.0.1",
-                port=platform.instances["feed-db#1"],
-                user="feed_db",
-                dbname="feed_db",
-                password=secrets_["stores"]["feed-db"],
-                connect_timeout=5,
-                autocommit=True,
-            ) as connection:
+            url = url_of(platform, "feed-db", Role.OWNER)  # the others make no tables
+            with psycopg.connect(url, connect_timeout=5, autocommit=True) as connection:
                 done = connection.execute(statement)
                 return done.fetchall() if done.description else []
 

@@ -8,6 +8,7 @@ from typing import Final
 from urllib.parse import urlsplit
 
 from tracelab.platform import gateway as nginx
+from tracelab.platform import openapi
 from tracelab.platform.stack import full
 from tracelab.platform.stack.address import Addresses
 from tracelab.platform.topology import Component, Kind, Topology
@@ -211,6 +212,7 @@ class Planner:
 
     def _gateway(self, component: Component, instance: str, wiring: Wiring) -> Spec:
         path, script = "/etc/tracelab/nginx.conf", f"/etc/tracelab/{nginx.SCRIPT_NAME}"
+        published = "/etc/tracelab/openapi.json"
         text = nginx.render(
             self.topology,
             listen=_PORTS[Kind.GATEWAY],
@@ -222,8 +224,9 @@ class Planner:
             run_as_root=not self._is_bundled,
             modules=() if self._is_bundled else (gateway.NJS,),
             script=Path(script),
+            openapi=Path(published),
         )
-        files = {path: text, script: nginx.SCRIPT}
+        files = {path: text, script: nginx.SCRIPT, published: openapi.text()}
         question = Question(protocol="http", port=self.ports[instance], word=nginx.HEALTH)
         volumes = {ACCESS_LOG_VOLUME: _LOG_FOLDER}
         if self._is_bundled:

@@ -8,7 +8,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Final
 
-from tracelab.platform import gateway
+from tracelab.platform import gateway, openapi
 from tracelab.platform.topology import Topology
 from tracelab.runtimes import probe
 from tracelab.runtimes.embedded.process import Launcher, Process
@@ -58,7 +58,8 @@ class Nginx:
         """Render the configuration and start NGINX on a listening socket of ours."""
         self._folder.mkdir(parents=True, exist_ok=True)
         (self._folder / gateway.SCRIPT_NAME).write_text(gateway.SCRIPT, encoding="utf-8")
-        configuration = self._folder / "nginx.conf"
+        configuration, published = self._folder / "nginx.conf", self._folder / "openapi.json"
+        published.write_text(openapi.text(), encoding="utf-8")  # a package may lie where NGINX cannot name it
         configuration.write_text(
             gateway.render(
                 self._topology,
@@ -67,6 +68,7 @@ class Nginx:
                 folder=self._folder,
                 access_log=self._access_log,
                 run_as_root=os.geteuid() == 0,
+                openapi=published,
                 tls=self._tls,
             ),
             encoding="utf-8",

@@ -6,6 +6,7 @@ from pydantic import AfterValidator, BaseModel, ConfigDict, Field, StringConstra
 
 from tracelab.services.auth.domain import CREATED, MAX_PASSWORD, MIN_PASSWORD, TOKEN_S, Account, Admission, Renewal
 from tracelab.services.auth.signing import KEEPS_S, SIGNS_IN_S
+from tracelab.services.kit.text import STORABLE
 
 
 def _fits(password: str) -> str:
@@ -15,9 +16,9 @@ def _fits(password: str) -> str:
 
 
 Username = Annotated[str, StringConstraints(pattern=r"^[A-Za-z0-9_.-]{3,40}$")]
-Email = Annotated[str, StringConstraints(pattern=r"^[^@\s]+@[^@\s]+\.[^@\s]+$", max_length=254)]
+Email = Annotated[str, StringConstraints(pattern=r"^[^@\s\x00]+@[^@\s\x00]+\.[^@\s\x00]+$", max_length=254)]
 Password = Annotated[str, Field(min_length=MIN_PASSWORD), AfterValidator(_fits)]
-Name = Annotated[str, StringConstraints(strip_whitespace=True, min_length=1, max_length=80)]
+Name = Annotated[str, StringConstraints(strip_whitespace=True, min_length=1, max_length=80, pattern=STORABLE)]
 
 
 class Registration(BaseModel):
@@ -36,7 +37,7 @@ class Login(BaseModel):
 
     model_config = ConfigDict(extra="forbid", hide_input_in_errors=True)
 
-    username: Annotated[str, Field(min_length=1, max_length=254)]
+    username: Annotated[str, Field(min_length=1, max_length=254, pattern=STORABLE)]
     password: Annotated[str, Field(min_length=1, max_length=1000)]
 
 

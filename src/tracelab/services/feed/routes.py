@@ -21,7 +21,7 @@ from tracelab.services.feed.schemas import (
     PostOut,
     TimelineOut,
 )
-from tracelab.services.kit.caching import cached
+from tracelab.services.kit.caching import NOT_MODIFIED, cached
 from tracelab.services.kit.identifier import new_id
 from tracelab.services.kit.problem import Problem, problems
 from tracelab.services.kit.viewer import Internal, Viewer
@@ -52,7 +52,9 @@ ReaderDep = Annotated[Reader, Depends(reader)]
 PublisherDep = Annotated[Publisher, Depends(publisher)]
 
 
-@router.get("/api/timeline/{user_id}", response_model=TimelineOut, responses=problems(401, 403, 503))
+@router.get(
+    "/api/timeline/{user_id}", response_model=TimelineOut, responses={**NOT_MODIFIED, **problems(401, 403, 503)}
+)
 async def timeline(
     user_id: UUID,
     request: Request,
@@ -82,7 +84,7 @@ async def publish(body: NewPost, viewer: Viewer, feed: PublisherDep) -> PostOut:
     return PostOut.of(item)
 
 
-@router.get("/api/posts/{post_id}", response_model=PostOut, responses=problems(401, 404, 503))
+@router.get("/api/posts/{post_id}", response_model=PostOut, responses={**NOT_MODIFIED, **problems(401, 404, 503)})
 async def post(post_id: UUID, request: Request, viewer: Viewer, feed: ReaderDep) -> Response:  # noqa: ARG001 - logged in
     """Read a post."""
     return cached(request, await feed.post(str(post_id)))

@@ -12,6 +12,7 @@ from fastapi.responses import JSONResponse
 from starlette.types import ASGIApp
 
 from tracelab.services.kit import problem
+from tracelab.services.kit.access import document_access
 from tracelab.services.kit.deadline import Deadlines
 from tracelab.settings import ServiceSettings
 from tracelab.telemetry.asgi import ServerSpans
@@ -90,6 +91,7 @@ def build(parts: Parts) -> tuple[FastAPI, ASGIApp]:
     app.add_middleware(Deadlines)
     problem.install(app, parts.translations)
     problem.document_refusals(app)
+    document_access(app, parts.routers)
     return app, ServerSpans(app, service=parts.settings.service)
 
 

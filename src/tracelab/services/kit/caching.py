@@ -1,6 +1,7 @@
 """The browser's copy: replies that need not be sent again."""
 
 from hashlib import blake2b
+from typing import Any, Final
 
 from fastapi import Request, Response
 
@@ -8,6 +9,8 @@ from tracelab.conventions import CACHE_BROWSER, METRIC_CACHE_READS
 from tracelab.telemetry import statsd
 
 _JSON = "application/json"
+NOT_MODIFIED: Final[dict[int | str, dict[str, Any]]] = {304: {"description": "What the browser has is still right"}}
+"""What a route says in its OpenAPI that answers by `cached`."""
 
 
 def cached(request: Request, body: bytes) -> Response:

@@ -30,6 +30,7 @@ class ProblemOut(BaseModel):
 
 
 _SCHEMA: Final = {**ProblemOut.model_json_schema(), "title": "Problem"}
+_REFERENCE: Final = {"$ref": "#/components/schemas/Problem"}
 
 
 class Problem(Exception):
@@ -61,7 +62,7 @@ def problem_response(problem: Problem) -> Response:
 def problems(*statuses: int) -> dict[int | str, dict[str, Any]]:
     """Return what a route says in its OpenAPI about the errors that it answers."""
     return {
-        status: {"description": HTTPStatus(status).phrase, "content": {_MEDIA_TYPE: {"schema": _SCHEMA}}}
+        status: {"description": HTTPStatus(status).phrase, "content": {_MEDIA_TYPE: {"schema": _REFERENCE}}}
         for status in statuses
     }
 
@@ -77,8 +78,10 @@ def document_refusals(app: FastAPI) -> None:
                 refused = operation["responses"].get("422")
                 if refused is not None and _MEDIA_TYPE not in refused["content"]:
                     operation["responses"]["422"] = problems(422)[422]
+        schemas = document.setdefault("components", {}).setdefault("schemas", {})
+        schemas["Problem"] = _SCHEMA
         for name in ("HTTPValidationError", "ValidationError"):
-            document.get("components", {}).get("schemas", {}).pop(name, None)
+            schemas.pop(name, None)
         return document
 
     app.openapi = openapi  # type: ignore[method-assign]  # as FastAPI's documentation has it
@@ -102,6 +105,8 @@ def install(app: FastAPI, translations: Mapping[type[Exception], int]) -> None:
 
     async def refused(_request: Request, error: Exception) -> Response:
         assert isinstance(error, HTTPException)
+        if isinstance(error.__cause__, UnicodeError):  # FastAPI calls other bodies that are no JSON unprocessable
+            return problem_response(Problem(422, "body: expected JSON in UTF-8"))
         return problem_response(Problem(error.status_code, str(error.detail), headers=error.headers))
 
     async def invalid(_request: Request, error: Exception) -> Response:

@@ -33,6 +33,10 @@ class TokenRefused(Exception):
     """The token is malformed, forged, expired, or its session has ended."""
 
 
+class TokenUnchecked(TokenRefused):
+    """Nobody can say whether the token is good: auth is away, and so is the key that it would be checked with."""
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Person:
     """Whose token it is; times in seconds since the epoch."""
@@ -106,7 +110,7 @@ class Tokens:
         try:
             key = self._keys.get(str(jwt.get_unverified_header(token).get("kid")))
             if key is None:
-                raise TokenRefused("auth is away, and the token is signed by a key not seen here")
+                raise TokenUnchecked("auth is away, and the token is signed by a key not seen here; try again")
             claims = jwt.decode(
                 token, key, algorithms=[ALGORITHM], options={"require": ["sub", "sid", "exp"], "verify_exp": False}
             )
@@ -148,6 +152,8 @@ async def viewer(request: Request) -> Person:
     tokens: TokenCheck = request.app.state.tokens
     try:
         person = await tokens.check(token)
+    except TokenUnchecked as error:
+        raise Problem(503, str(error), retry_after_s=1) from error
     except TokenRefused as error:
         raise Problem(401, str(error), headers={"WWW-Authenticate": 'Bearer error="invalid_token"'}) from error
     writes: Limits | None = getattr(request.app.state, "writes", None)

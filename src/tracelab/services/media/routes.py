@@ -1,7 +1,7 @@
 """HTTP of media: bodies stream in and out."""
 
 from collections.abc import Mapping
-from typing import Annotated, Final
+from typing import Annotated, Any, Final
 from uuid import UUID
 
 from fastapi import APIRouter, Depends, Request, Response
@@ -10,10 +10,12 @@ from starlette.responses import StreamingResponse
 
 from tracelab.clock import iso, now_ns
 from tracelab.conventions import HTTP_REQUEST_SIZE, METRIC_MEDIA_BYTES
+from tracelab.services.kit.caching import NOT_MODIFIED
 from tracelab.services.kit.identifier import new_id
 from tracelab.services.kit.problem import Problem, problems
 from tracelab.services.kit.viewer import Internal, Viewer
 from tracelab.services.media.byterange import Span, etag, is_named, read_range
+from tracelab.services.media.content import IMAGES, MP4, WEBM
 from tracelab.services.media.domain import (
     MAX_UPLOAD_BYTES,
     BeingMade,
@@ -46,6 +48,13 @@ _FORM: Final = {
             }
         },
     }
+}
+
+_BYTES: Final = {"content": {kind: {"schema": {"type": "string", "format": "binary"}} for kind in (*IMAGES, MP4, WEBM)}}
+_SERVED: Final[dict[int | str, dict[str, Any]]] = {
+    200: {"description": "The whole variant", **_BYTES},
+    206: {"description": "The range that was asked for", **_BYTES},
+    **NOT_MODIFIED,
 }
 
 
@@ -84,7 +93,7 @@ async def leave(user_id: UUID, sweeper: SweeperDep) -> Leaving:
     return Leaving(is_done=await sweeper.leave(str(user_id), _LEAVE_S))
 
 
-@router.get("/media/{media_id}/{variant}", responses=problems(404, 416, 503))
+@router.get("/media/{media_id}/{variant}", response_class=Response, responses={**_SERVED, **problems(404, 416, 503)})
 async def serve(media_id: UUID, variant: str, request: Request, library: LibraryDep, workshop: WorkshopDep) -> Response:
     """Send a variant, or a range of it."""
     validator = etag(str(media_id), variant)

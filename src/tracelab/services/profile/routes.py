@@ -7,7 +7,7 @@ from uuid import UUID
 from fastapi import APIRouter, Depends, Query, Request, Response
 from pydantic import StringConstraints
 
-from tracelab.services.kit.caching import cached
+from tracelab.services.kit.caching import NOT_MODIFIED, cached
 from tracelab.services.kit.identifier import new_id
 from tracelab.services.kit.outbox import Outbox
 from tracelab.services.kit.person import acting_as
@@ -73,7 +73,7 @@ async def search(
     return SearchPage(items=[ProfileOut.of(shown) for shown in found], next=cursor_of(after) if after else None)
 
 
-@router.get("/api/users/{user_id}", response_model=ProfileOut, responses=problems(401, 404, 503))
+@router.get("/api/users/{user_id}", response_model=ProfileOut, responses={**NOT_MODIFIED, **problems(401, 404, 503)})
 async def profile(user_id: UUID, request: Request, viewer: Viewer, copies: CopiesDep) -> Response:  # noqa: ARG001 - logged in
     """Read somebody's profile."""
     return cached(request, await copies.profile(str(user_id)))
