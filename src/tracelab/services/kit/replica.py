@@ -17,6 +17,7 @@ from collections.abc import Mapping, Sequence
 from time import monotonic
 from typing import Any, Final
 
+import psycopg
 from sqlalchemy import RowMapping, TextClause, text
 from sqlalchemy.exc import SQLAlchemyError
 from sqlalchemy.ext.asyncio import AsyncEngine
@@ -31,6 +32,7 @@ from tracelab.telemetry.tracing import untraced
 MAX_LAG_S: Final = 1.0
 _EVERY_S: Final = 0.4
 _SETTLE_S: Final = 0.05  # what the primary has written just now is on its way
+_ATTEMPTS: Final = 4
 _SAMPLES: Final = 1000
 _MOST_S: Final = 3600.0  # what the gauge says at most, and where nothing is known
 _WRITTEN: Final = text("SELECT pg_current_wal_lsn() - '0/0' AS position")
@@ -107,7 +109,7 @@ class Replica:
 
     async def check(self) -> None:
         """Ask whether it answers; raise `NotFollowing` where it is too far behind."""
-        await _position(self.singles[SYSTEM], _REPLAYED)
+        await rows(self.singles[SYSTEM], _REPLAYED, {})
         if not self.may_serve:
             known = "an unknown time" if math.isinf(self.lag_s) else f"{self.lag_s:.1f} s"
             raise NotFollowing(f"it is {known} behind its primary")
@@ -115,13 +117,23 @@ class Replica:
     async def _measure(self) -> None:
         with untraced():
             while not self._closing.is_set():
-                with contextlib.suppress(SQLAlchemyError, OSError, TypeError):
-                    at_s = monotonic()
-                    self._lag.written(at_s, await _position(self._primary, _WRITTEN))
-                await self._rest(_SETTLE_S)
-                with contextlib.suppress(SQLAlchemyError, OSError, TypeError):
-                    self._lag.replayed(await _position(self.singles[SYSTEM], _REPLAYED))
+                at_s = monotonic()
+                written = await _position(self._primary, _WRITTEN)
+                replayed = await self._replayed(written)
+                if written is not None:
+                    self._lag.written(at_s, written)
+                if replayed is not None:
+                    self._lag.replayed(replayed)
                 await self._rest(_EVERY_S)
+
+    async def _replayed(self, written: int | None) -> int | None:
+        """Return how far the standby is, once it has what the primary has just written, or after some attempts."""
+        for _ in range(_ATTEMPTS):
+            await self._rest(_SETTLE_S)
+            replayed = await _position(self.singles[SYSTEM], _REPLAYED)
+            if replayed is None or written is None or replayed >= written:
+                break
+        return replayed
 
     async def _rest(self, seconds: float) -> None:
         with contextlib.suppress(TimeoutError):
@@ -137,6 +149,10 @@ async def rows(single: AsyncEngine, statement: TextClause, values: Mapping[str, 
         return (await connection.execute(statement, values)).mappings().all()
 
 
-async def _position(single: AsyncEngine, statement: TextClause) -> int:
-    (row,) = await rows(single, statement, {})
-    return int(row["position"])
+async def _position(single: AsyncEngine, statement: TextClause) -> int | None:
+    """Return a position in the log; None where nobody answers."""
+    try:
+        (row,) = await rows(single, statement, {})
+    except (SQLAlchemyError, psycopg.Error, OSError):
+        return None
+    return None if row["position"] is None else int(row["position"])
