@@ -60,7 +60,12 @@ def secret(platform: Platform, name: str) -> str:
     import json
 
     document = json.loads((platform.folder / "data" / "secrets.json").read_text())
-    found = {"superuser": document["superuser"], "owner": document["owners"]["feed-db"], **document["stores"]}
+    found = {
+        "superuser": document["superuser"],
+        "monitor": document["monitor"],
+        "owner": document["owners"]["feed-db"],
+        **document["stores"],
+    }
     return str(found[name])
 
 
@@ -100,6 +105,19 @@ def test_a_database_has_an_owner_by_a_password_of_this_platform(stores: Platform
     with connect(stores, secret(stores, "superuser"), user="postgres") as connection:
         row = connection.execute("SHOW dynamic_shared_memory_type").fetchone()
         assert row == ("mmap",)
+
+
+def test_statistics_are_read_by_a_role_that_reads_no_row(stores: Platform) -> None:
+    """It may connect and see what the server counts, and not a table of anybody."""
+    with connect(stores, secret(stores, "owner"), user="feed_db_owner") as owner:
+        owner.execute("CREATE TABLE posts AS SELECT 1 AS id")
+        owner.commit()
+        with connect(stores, secret(stores, "monitor"), user="tracelab_monitor") as connection:
+            row = connection.execute("SELECT pg_database_size(current_database()) > 0").fetchone()
+            assert row == (True,)
+            with pytest.raises(psycopg.errors.InsufficientPrivilege):
+                connection.execute("SELECT id FROM posts")
+        owner.execute("DROP TABLE posts")
 
 
 def test_valkey_wants_the_password(stores: Platform) -> None:

@@ -5,6 +5,7 @@ import tempfile
 import uuid
 from collections.abc import AsyncIterator, Iterator
 from contextlib import contextmanager
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -18,6 +19,7 @@ import tracelab.services.feed
 from tracelab.platform.handle import Platform
 from tracelab.services.kit.database import Database
 from tracelab.services.kit.person import act_as, acting_as
+from tracelab.services.kit.policy import POSTGRESQL
 from tracelab.telemetry import provider, tracing
 from tracelab.testing.database import roles_of, url_of
 
@@ -34,7 +36,7 @@ async def database(social_platform: Platform) -> AsyncIterator[Database]:
         roles_of(social_platform, "feed-db"),
         target="feed-db",
         migrations=Path(str(tracelab.services.feed.__file__)).with_name("migrations"),
-        pool=2,
+        policy=replace(POSTGRESQL, calls=2, acquire_s=10.0),
     )
     await made.prepare()
     yield made

@@ -1,7 +1,7 @@
 """A cache and a database whose far end refuses, swallows or is too slow."""
 
 import asyncio
-import json
+import uuid
 from collections.abc import AsyncIterator, Iterator
 from contextlib import asynccontextmanager
 from dataclasses import replace
@@ -19,7 +19,9 @@ from tracelab.runtimes.port import UpOptions
 from tracelab.services.kit import deadline
 from tracelab.services.kit.cache import Cache, Loaded, Result
 from tracelab.services.kit.database import Database, DatabaseRefused
+from tracelab.services.kit.person import acting_as
 from tracelab.services.kit.policy import POSTGRESQL, REDIS, BreakerRules, Policy
+from tracelab.testing.database import url_of
 from tracelab.testing.farend import refusing, swallowing
 
 STORES = Topology(name="store", components=(Component(name="feed-db", kind=Kind.DATABASE),), edges=())
@@ -44,16 +46,11 @@ async def database_at(url: str, policy: Policy = POSTGRESQL) -> AsyncIterator[Da
         await made.close()
 
 
-def url_of(stores: Platform) -> str:
-    """Return the server's URL."""
-    password = json.loads((Path(stores.folder) / "data" / "secrets.json").read_text())["stores"]["feed-db"]
-    return f"postgresql://feed_db:{password}@127.0.0.1:{stores.instances['feed-db#1']}/feed_db"
-
-
 async def run(database: Database, statement: str) -> object:
-    """Run one statement and return its first value."""
-    async with database.engine.connect() as connection:
-        return (await connection.execute(text(statement))).scalar()
+    """Run one statement for somebody, who is said along with it, and return its first value."""
+    with acting_as(str(uuid.UUID(int=1))):
+        async with database.engine.connect() as connection:
+            return (await connection.execute(text(statement))).scalar()
 
 
 @asynccontextmanager
@@ -115,7 +112,7 @@ async def test_a_database_that_swallows_is_given_up_and_then_not_waited_for() ->
 async def test_a_slow_statement_is_given_up_and_its_neighbours_are_not(stores: Platform) -> None:
     """Late is an error of its own connection alone: the others, and the pool, are as before."""
     policy = replace(POSTGRESQL, calls=2, read_s=0.3)
-    async with database_at(url_of(stores), policy) as database:
+    async with database_at(url_of(stores, "feed-db"), policy) as database:
         async with database.engine.connect() as neighbour:
             pid = (await neighbour.execute(text("SELECT pg_backend_pid()"))).scalar()
             with pytest.raises(OperationalError):
@@ -126,10 +123,22 @@ async def test_a_slow_statement_is_given_up_and_its_neighbours_are_not(stores: P
         assert await run(database, "SELECT 1") == 1
 
 
+async def test_statements_that_are_late_open_the_breaker(stores: Platform) -> None:
+    """Each counts as one exchange, whatever it is sent along with: none of that answered."""
+    policy = replace(POSTGRESQL, read_s=0.1, breaker=BreakerRules(min_calls=4))
+    async with database_at(url_of(stores, "feed-db"), policy) as database:
+        for _ in range(4):
+            with pytest.raises(OperationalError, match="no answer within"):
+                await run(database, "SELECT pg_sleep(1)")
+        with pytest.raises(DatabaseRefused) as refused:
+            await run(database, "SELECT 1")
+        assert refused.value.error_type == "circuit_open"
+
+
 async def test_a_full_pool_refuses_in_time(stores: Platform) -> None:
     """The pool is the bulkhead: who finds it full is refused within 500 ms, those inside are served."""
     policy = replace(POSTGRESQL, calls=2)
-    async with database_at(url_of(stores), policy) as database:
+    async with database_at(url_of(stores, "feed-db"), policy) as database:
         await asyncio.gather(run(database, "SELECT 1"), run(database, "SELECT 1"))
         slow = [asyncio.create_task(run(database, "SELECT pg_sleep(0.5), 7")) for _ in range(2)]
         await asyncio.sleep(0)  # both have begun, and found a connection that was there
@@ -147,7 +156,7 @@ async def test_a_full_pool_refuses_in_time(stores: Platform) -> None:
 async def test_statements_that_are_wrong_do_not_open_the_breaker(stores: Platform) -> None:
     """A server that says no is there."""
     policy = replace(POSTGRESQL, breaker=BreakerRules(min_calls=2))
-    async with database_at(url_of(stores), policy) as database:
+    async with database_at(url_of(stores, "feed-db"), policy) as database:
         for _ in range(5):
             with pytest.raises(Exception, match="does not exist"):
                 await run(database, "SELECT * FROM nowhere")
@@ -157,7 +166,7 @@ async def test_statements_that_are_wrong_do_not_open_the_breaker(stores: Platfor
 async def test_after_a_database_was_killed_no_dead_connection_is_given_out(stores: Platform) -> None:
     """While it is away everybody hears so at once; when it is back the first request is served."""
     runtime = Embedded()
-    async with database_at(url_of(stores)) as database:
+    async with database_at(url_of(stores, "feed-db")) as database:
         await asyncio.gather(*(run(database, "SELECT pg_sleep(0.1)") for _ in range(5)))
         lease = await asyncio.to_thread(runtime.kill, stores, ("feed-db#1",), fault_id="away", ttl_s=30.0)
         began_s = monotonic()

@@ -16,6 +16,7 @@ from alembic.runtime.environment import EnvironmentContext
 from alembic.script import ScriptDirectory
 from psycopg import waiting
 from psycopg.abc import RV, PQGen
+from psycopg.pq import PipelineStatus
 from sqlalchemy import URL, RowMapping, TextClause, create_engine, event, text
 from sqlalchemy.engine import make_url
 from sqlalchemy.exc import DisconnectionError, InterfaceError, OperationalError
@@ -253,7 +254,8 @@ class _Connection(psycopg.AsyncConnection[Any]):
             else:
                 self.circuit.succeeded(self.ticket, monotonic() - began_s)  # it answered, if only with a no
             raise
-        self.circuit.succeeded(self.ticket, monotonic() - began_s)
+        if self.pgconn.pipeline_status == PipelineStatus.OFF:  # what a pipeline has yet to send was no exchange
+            self.circuit.succeeded(self.ticket, monotonic() - began_s)
         return result
 
 
