@@ -240,6 +240,9 @@ class _Boot:
         options = self._options
         if options.tls:
             raise UsageError("runtime containers serves no HTTPS", hint="tracelab up --runtime embedded --tls")
+        if any(component.replica_of for component in self._topology.components):
+            hint = "tracelab up --runtime embedded --db-replicas"
+            raise UsageError("runtime containers starts no standbys of databases", hint=hint)
         images = image.chosen_set(options.images)
         supply.ensure(
             self._client, plan.words(self._topology, images, options.use), lambda text: self._say("images", text)
