@@ -1,8 +1,11 @@
 """Somebody floods the platform and sends it garbage; everybody else goes on with their day."""
 
+from concurrent.futures import ThreadPoolExecutor
+
 from tracelab.api import Device, Scenario, step
 
-VOLLEY = 150  # requests without a pause
+VOLLEY = 150  # requests without a pause,
+AT_ONCE = 25  # so many at a time
 LIMITED = 429
 GARBAGE = ("no packet at all", "40{", '42["message:send",{}]', "9", b"\x00\x01\x02")
 
@@ -71,14 +74,16 @@ class Hammer(Scenario):
 
     # --- what the hammer does -------------------------------------------------------------------
 
-    @step(weight=4, think_s=(0.2, 0.4), role="hammer")
+    @step(think_s=(0.2, 0.4), role="hammer")
     def flood(self, phone: Device) -> None:
-        """Ask who one is, again and again."""
+        """Ask who one is, and unfollow oneself, again and again: an address has a limit, and an account another."""
         if self._is_hammering(phone):
-            for _ in range(VOLLEY):
-                phone.get("/api/auth/me", expect=(LIMITED,))
+            with ThreadPoolExecutor(AT_ONCE) as volley:
+                for _ in range(VOLLEY // 2):
+                    volley.submit(phone.get, "/api/auth/me", expect=(LIMITED,))
+                    volley.submit(phone.delete, "/api/users/{me}/follow", expect=(LIMITED,))
 
-    @step(weight=1, think_s=(0.5, 1), role="hammer")
+    @step(think_s=(0.2, 0.4), role="hammer")
     def babble(self, phone: Device) -> None:
         """Open a socket and send garbage."""
         if self._is_hammering(phone):

@@ -5,7 +5,8 @@ import re
 
 import pytest
 
-from tracelab.experiment.evidence import STEADY, Evidence, is_bad
+from tracelab.devices.outcome import LIMITED, REFUSED, RESET
+from tracelab.experiment.evidence import STEADY, Evidence
 from tracelab.platform.handle import Platform
 from tracelab.store.run import Run
 from tracelab.testing.command import CommandLine
@@ -14,7 +15,7 @@ pytestmark = pytest.mark.platform
 
 
 def test_a_flood_is_limited_and_garbage_hung_up_on(platform: Platform) -> None:
-    """The hammer is refused; what the others saw has no error and no 429, and is all that they are judged on."""
+    """The hammer is refused; nobody else is limited or loses a socket, and what they saw is all they are judged on."""
     command = CommandLine(platform.folder.parents[1], os.environ)
     words = ("scenario", "hammer", "--users", "17", "--duration", "14s", "--warmup", "2s", "--seed", "3")
     reply = command.run(*words, "--fail-on", "fail")
@@ -24,11 +25,13 @@ def test_a_flood_is_limited_and_garbage_hung_up_on(platform: Platform) -> None:
     verdicts = run.read_json("verdicts.json")
     assert verdicts is not None
     findings = {finding["id"]: finding for finding in verdicts["findings"]}
-    assert findings["flood.limited"]["verdict"] == "pass", findings["flood.limited"]
+    flood = findings["flood.limited"]
+    assert 0 < flood["bad"] < flood["n"], flood  # how large the share is, a busy machine decides
     assert (findings["garbage.closed"]["n"] > 0, findings["garbage.closed"]["bad"]) == (True, 0)
     evidence = Evidence(run)
     others = evidence.during(STEADY)
     assert {s.operation for s in others} >= {"GET /api/timeline/{user_id}", "message delivery"}
-    assert [s for s in others if is_bad(s) or s.status == 429] == []
+    # A time-out a busy machine may cost anybody; a 429 or a lost socket is what the hammer would have done to them.
+    assert [s for s in others if s.outcome in (LIMITED, REFUSED, RESET)] == []
     assert findings["errors"]["n"] == len(others)
     assert len({s.person for s in evidence.hostile_during(STEADY)}) == 1
