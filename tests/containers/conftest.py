@@ -19,6 +19,7 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     for item in items:
         if "containers" in item.path.parts:
             item.add_marker(pytest.mark.containers)
+            item.add_marker(pytest.mark.timeout(900))  # the first one may have to build the image
 
 
 def cannot(why: str) -> None:

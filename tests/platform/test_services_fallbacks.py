@@ -239,7 +239,8 @@ async def test_without_profile_followers_hear_of_a_post_later(platform: Platform
     async with away(platform, "profile#1"):
         answer = await client.ask("POST", "/api/posts", token=bob.token, body={"text": "late"})
         assert answer.status == 201
-        assert await ann_reads(), "her timeline is in the cache, and nobody could say that she follows him"
+        # Her cached page does not have it, unless an earlier outage's outbox has dropped that page meanwhile.
+        assert await ann_reads() or await ann_reads("late"), "she is served all the same"
     back_s = monotonic()
     await until(lambda: ann_reads("late"))
     assert monotonic() - back_s < 10

@@ -97,31 +97,40 @@ def up(topology: Topology, options: UpOptions, *, runtime_name: str, on_event: O
         UsageError: a platform of this name is up in another runtime.
     """
     chosen = runtime(runtime_name)
-    with suppress(PlatformDown):
-        running = handle.load(options.home, options.name).runtime
-        if running != runtime_name:
-            raise UsageError(
-                f"platform {options.name!r} is up already, in runtime {running}",
-                hint=f"tracelab down --name {options.name}; or another one: tracelab --name two up",
-            )
+    was_up = options.name in handle.names(options.home)
+    if was_up:
+        with suppress(PlatformDown):
+            running = handle.load(options.home, options.name).runtime
+            if running != runtime_name:
+                raise UsageError(
+                    f"platform {options.name!r} is up already, in runtime {running}",
+                    hint=f"tracelab down --name {options.name}; or another one: tracelab --name two up",
+                )
     began = time.monotonic()
-    platform = chosen.up(topology, options, on_event)
-    if options.telemetry == "off":
-        return platform
+    platform: Platform | None = None
     try:
-        silent = smoke_test(platform, topology)
-    except BaseException:
-        chosen.down(platform, on_event)
+        platform = chosen.up(topology, options, on_event)
+        silent = [] if options.telemetry == "off" else smoke_test(platform, topology)
+        if silent:
+            raise InfrastructureError(
+                f"the platform answers, but no span was seen on {', '.join(silent)}",
+                hint="tracelab logs collector; then tracelab up",
+            )
+    except KeyboardInterrupt:
+        # It may come when the platform is up and nobody was told yet: then its handle is there, and was not before.
+        if platform is None and not was_up:
+            with suppress(PlatformDown):
+                platform = handle.load(options.home, options.name)
+        if platform is not None:
+            chosen.down(platform, on_event)
         raise
-    if silent:
-        chosen.down(platform, on_event)
-        raise InfrastructureError(
-            f"the platform answers, but no span was seen on {', '.join(silent)}",
-            hint="tracelab logs collector; then tracelab up",
-        )
-    on_event(
-        BootEvent(component="smoke test", state="healthy", at_s=time.monotonic() - began, detail="a span on every edge")
-    )
+    except BaseException:
+        if platform is not None:
+            chosen.down(platform, on_event)
+        raise
+    if options.telemetry != "off":
+        took_s = time.monotonic() - began
+        on_event(BootEvent(component="smoke test", state="healthy", at_s=took_s, detail="a span on every edge"))
     return platform
 
 

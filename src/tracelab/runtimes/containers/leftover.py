@@ -1,7 +1,8 @@
 """Find and remove everything of a platform by its labels: with a state file or without."""
 
 import contextlib
-from collections.abc import Iterator, Sequence
+import time
+from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
@@ -14,7 +15,8 @@ from tracelab.runtimes.containers import engine, label
 
 _GRACE_S = 8
 _AT_ONCE = 8
-_TRIES = 3
+_BUSY_S = 10.0
+_AGAIN_S = 0.1
 # Who is asked to end first: what others do not need.
 _FRONT = (Kind.GATEWAY.value, Kind.SERVICE.value)
 
@@ -78,9 +80,10 @@ def _end(client: docker.DockerClient, container: dict[str, Any]) -> str:
     return str(container["Labels"].get(label.INSTANCE, identity[:12]))
 
 
-def _surely(remove: Any, tries: Sequence[int] = range(_TRIES)) -> None:
-    """Remove; what is gone already is fine, what is busy for a moment is tried again."""
-    for number in tries:
+def _surely(remove: Callable[[], object]) -> None:
+    """Remove; what is gone already is fine, what is busy (an endpoint that is being released, say) is tried again."""
+    deadline = time.monotonic() + _BUSY_S
+    while True:
         try:
             remove()
         except NotFound:
@@ -88,7 +91,8 @@ def _surely(remove: Any, tries: Sequence[int] = range(_TRIES)) -> None:
         except APIError as cause:
             if "already in progress" in str(cause.explanation):
                 return
-            if number == tries[-1]:
+            if time.monotonic() > deadline:
                 raise
+            time.sleep(_AGAIN_S)
         else:
             return
