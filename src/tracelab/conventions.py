@@ -111,6 +111,7 @@ METRIC_CACHE_READS: Final = "tracelab.cache.reads"
 METRIC_DB_DURATION: Final = "tracelab.db.duration"
 METRIC_DB_POOL_IN_USE: Final = "tracelab.db.pool.in_use"
 METRIC_DB_POOL_WAIT: Final = "tracelab.db.pool.wait"
+METRIC_DB_REPLICA_LAG: Final = "tracelab.db.replica.lag"
 METRIC_EDGE_ATTEMPTS: Final = "tracelab.edge.attempts"
 METRIC_BREAKER_STATE: Final = "tracelab.breaker.state"
 METRIC_MESSAGES: Final = "tracelab.messages"
@@ -189,6 +190,7 @@ STATSD_METRICS: Final = (  # sent as StatsD with DogStatsD tags
     _metric(METRIC_DB_DURATION, "timing", "db", "Time of one statement, seen by the service."),
     _metric(METRIC_DB_POOL_IN_USE, "gauge", "db", "Connections of a pool that are in use."),
     _metric(METRIC_DB_POOL_WAIT, "timing", "db", "Time until a connection of the pool was had."),
+    _metric(METRIC_DB_REPLICA_LAG, "gauge", "db", "Seconds that a standby is behind its primary, seen by a service."),
     _metric(METRIC_EDGE_ATTEMPTS, "counter", "edge result", "Calls between services: ok, refused, timeout, ..."),
     _metric(METRIC_BREAKER_STATE, "gauge", "edge", "A circuit breaker: 0 closed, 1 half open, 2 open."),
     _metric(METRIC_MESSAGES, "counter", "event", "Events of messaging: connect, sent, delivered."),

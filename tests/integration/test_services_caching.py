@@ -24,7 +24,7 @@ import tracelab.services.feed
 import tracelab.services.profile
 from tracelab.conventions import CACHE_KEEP_S
 from tracelab.platform.handle import Platform
-from tracelab.services.feed.domain import CacheAway, Feed, Post
+from tracelab.services.feed.domain import CacheAway, Feed, Post, TooLate
 from tracelab.services.feed.domain import Edit as PostEdit
 from tracelab.services.feed.reading import Reader
 from tracelab.services.feed.repository import CachedTimelines, SqlPosts
@@ -396,3 +396,23 @@ async def test_a_304_is_counted_apart(counted: Callable[[], Counter[str]]) -> No
         changed = await client.get("/", headers={"If-None-Match": '"other"'})
         assert (changed.status_code, changed.content) == (200, body)
     assert counted() == {"browser hit": 3, "browser miss": 1}
+
+
+async def test_a_post_is_edited_while_it_is_young(social_platform: Platform, social_stores: dict[str, str]) -> None:
+    """Older than `since` is too late, and changes nothing; whoever reads, reads what was."""
+    database, others = migrated(social_platform, tracelab.services.feed, "feed-db"), _Neighbours()
+    cache = Cache(social_stores["feed-redis"], target="feed-redis", edge="feed->feed-redis")
+    copies, posts = CachedTimelines(cache), SqlPosts(database)
+    feed = Feed(posts=posts, people=others, last_known=copies, media=others, copies=copies)
+    try:
+        ann = str(uuid.uuid4())
+        act_as(ann)
+        post = Post(id=new_id(), author_id=ann, text="hello", media_ids=(), created_at=NOW)
+        await feed.publish(post)
+        late = PostEdit(text="changed", media_ids=None, at=NOW, since="2999-01-01T00:00:00.000Z")
+        with pytest.raises(TooLate):
+            await feed.edit(post.id, ann, late)
+        assert (await posts.get(post.id)).text == "hello"
+    finally:
+        await cache.close()
+        await database.close()

@@ -130,8 +130,9 @@ async def test_without_auth_db_nobody_logs_in_and_everybody_stays(platform: Plat
 
 
 async def test_without_auth_tokens_are_checked_where_they_are_used(platform: Platform, client: Client) -> None:
-    """By the keys that auth publishes: a good token serves, a forged one does not."""
-    ann = await client.register()
+    """By the keys that auth published when it was last asked: a good token serves, a forged one does not."""
+    ann, bob = await client.register(), await client.register()
+    await client.ask("GET", f"/api/timeline/{bob.id}", token=bob.token)  # feed has now seen the key of today
     async with away(platform, "auth#1"):
         answer = await client.ask("GET", f"/api/timeline/{ann.id}", token=ann.token)
         assert_served(answer, "auth")

@@ -4,8 +4,7 @@ import asyncio
 import os
 import signal
 import uuid
-from collections.abc import AsyncIterator, Callable, Iterator
-from functools import partial
+from collections.abc import AsyncIterator, Iterator
 from time import monotonic
 from typing import Any
 
@@ -19,6 +18,7 @@ from tracelab.platform.handle import Platform
 from tracelab.platform.social import social
 from tracelab.runtimes.embedded.runtime import Embedded
 from tracelab.runtimes.port import BootEvent, UpOptions
+from tracelab.testing.chatter import Chatter, until
 
 pytestmark = pytest.mark.platform
 
@@ -47,64 +47,14 @@ async def session(pair: Platform) -> AsyncIterator[aiohttp.ClientSession]:
         yield client
 
 
-class Chatter:
-    """A person with sockets; `heard` has every message that came, once for each socket."""
-
-    def __init__(self, gateway: str, document: dict[str, Any]) -> None:
-        self._gateway = gateway
-        self.id = str(document["user"]["id"])
-        self.token = str(document["access_token"])
-        self.headers = {"Authorization": f"Bearer {self.token}"}
-        self.heard: list[str] = []
-        self.saw: list[tuple[str, dict[str, Any]]] = []
-        self._sockets: list[Any] = []
-
-    async def connect(self, sockets: int = 1, *, to: str | None = None) -> None:
-        """Open sockets; with several the gateway spreads them over the instances. `to`: at one instance's own URL."""
-        for _ in range(sockets):
-            client = socketio.AsyncClient(reconnection=False)
-            client.on("message:new", lambda data: self.heard.append(data["message"]["body"]))
-            for event in ("presence", "typing", "message:read"):
-                client.on(event, partial(self._see, event))
-            await client.connect(to or self._gateway, auth={"token": self.token}, transports=["websocket"])
-            self._sockets.append(client)
-
-    def _see(self, event: str, data: dict[str, Any]) -> None:
-        assert data.pop("traceparent").startswith("00-")
-        self.saw.append((event, data))
-
-    def has_seen(self, event: str, **data: Any) -> int:
-        """Return how often something was seen."""
-        return self.saw.count((event, data))
-
-    @property
-    def connected(self) -> int:
-        """Return how many sockets are open."""
-        return sum(client.connected for client in self._sockets)
-
-    async def send(self, **message: Any) -> dict[str, Any]:
-        """Send a message and return its acknowledgement."""
-        return await self.ask("message:send", **message)
-
-    async def ask(self, event: str, **data: Any) -> dict[str, Any]:
-        """Emit an event and return its acknowledgement."""
-        reply: dict[str, Any] = await self._sockets[0].call(event, data, timeout=10)
-        return reply
-
-    async def close(self) -> None:
-        """Hang up."""
-        for client in self._sockets:
-            await client.disconnect()
-        self._sockets.clear()
-
-
 async def register(gateway: str, session: aiohttp.ClientSession) -> Chatter:
     """Make a new person."""
     name = f"chat_{uuid.uuid4().hex[:12]}"
     body = {"username": name, "email": f"{name}@example.org", "password": uuid.uuid4().hex, "display_name": name}
     async with session.post("/api/auth/register", json=body) as response:
         assert response.status == 201, await response.text()
-        return Chatter(gateway, await response.json())
+        document = await response.json()
+    return Chatter(gateway, id=document["user"]["id"], token=document["access_token"])
 
 
 @pytest.fixture
@@ -127,14 +77,6 @@ async def listed(session: aiohttp.ClientSession, person: Chatter) -> list[dict[s
         assert response.status == 200, await response.text()
         page = await response.json()
     return list(page["items"])
-
-
-async def until(claim: Callable[[], bool], *, timeout_s: float = 15.0) -> None:
-    """Poll a claim until it holds."""
-    deadline = monotonic() + timeout_s
-    while not claim():
-        assert monotonic() < deadline, "the claim did not come true in time"
-        await asyncio.sleep(0.01)
 
 
 async def test_a_message_reaches_every_socket_once_whatever_its_instance(people: tuple[Chatter, Chatter]) -> None:

@@ -126,7 +126,7 @@ def test_a_promise_is_found_by_its_harm_or_its_id() -> None:
     assert found is not None
     assert found == plan.by_id("redis.down")
     assert plan.find("kill", "feed-redis") is None
-    with pytest.raises(UnknownName, match=r"no promise is called 'redis\.don'; did you mean 'redis\.down'\?"):
+    with pytest.raises(UnknownName, match=r"no promise is called 'redis\.don'; did you mean 'redis\.down'"):
         plan.by_id("redis.don")
 
 

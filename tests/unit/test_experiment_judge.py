@@ -386,6 +386,23 @@ def test_slow_and_failed_requests_fail_their_objectives(tmp_path: Path) -> None:
     assert (document(run)["verdict"], document(run)["exit_code"]) == ("fail", 1)
 
 
+@pytest.mark.parametrize(("every", "verdict"), [(2, "pass"), (10, "fail")])
+def test_who_means_harm_is_judged_apart(tmp_path: Path, every: int, verdict: str) -> None:
+    """A flood that is refused and garbage that is hung up on harm no objective of the others; how much is a limit."""
+    world = usual()
+    count = len(world.samples)
+    for i in range(1000):
+        status = 429 if i % every == 0 else 200
+        world.sample("GET /api/auth/me", 6000 + i, 900, "", status=status)
+    for i in range(50):
+        world.sample("garbage", 6000 + i, 900, "", status=0)
+    world.samples = [replace(s, is_hostile=i >= count) for i, s in enumerate(world.samples)]
+    asked = (*ASKED, "flood.limited", "garbage.closed")
+    found = judged(recorded(tmp_path, world, PHASES, asked=asked))
+    assert words(found) == {**dict.fromkeys(ASKED, "pass"), "garbage.closed": "pass", "flood.limited": verdict}
+    assert (found["errors"][0].n, found["flood.limited"][0].n, found["garbage.closed"][0].n) == (3300, 1000, 50)
+
+
 def test_a_query_per_item_fails_the_shape_and_names_a_trace(tmp_path: Path) -> None:
     """One miss with two queries for posts is drift."""
     world = usual()

@@ -12,7 +12,7 @@ import tracelab
 from tracelab.chaos import plan as plans
 from tracelab.chaos.promise import InFlight, TracesShow
 from tracelab.experiment.judge import trace_specs
-from tracelab.gate.objective import OBJECTIVES
+from tracelab.gate.objective import HOSTILE, OBJECTIVES
 from tracelab.gate.shape import findings
 from tracelab.load import scenario as scenarios
 from tracelab.platform.social import SOCIAL
@@ -128,7 +128,7 @@ def test_selectors_of_promises_are_those_of_shapes() -> None:
 
 def test_what_scenarios_ask_for_exists() -> None:
     """Each expectation is an objective, a shape with a check, or a promise."""
-    known = {o.id for o in OBJECTIVES} | {p.id for p in plans.every()}
+    known = {o.id for o in (*OBJECTIVES, *HOSTILE)} | {p.id for p in plans.every()}
     known |= {name for spec in trace_specs() for check in spec.checks for name in check.expect}
     for name in scenarios.names():
         assert set(scenarios.find(name).expects) <= known

@@ -39,6 +39,13 @@ def test_timeline_is_found_by_name() -> None:
     assert {"timeline.hit", "api.latency", "errors"} <= set(scenario.expects)
 
 
+def test_who_means_harm_is_said_by_its_scenario() -> None:
+    """The hammer's own samples are judged apart, and it is asked that it was refused."""
+    hammer = find("hammer")
+    assert hammer.hostile == ("hammer",)
+    assert {"flood.limited", "garbage.closed", "errors", "api.latency"} <= set(hammer.expects)
+
+
 def test_unknown_name_lists_near_ones() -> None:
     """A slip of the finger is answered with what was meant."""
     with pytest.raises(UnknownName, match="timeline"):
@@ -60,6 +67,7 @@ def test_scenario_of_a_path_draws_steps_by_weight_and_role(tmp_path: Path) -> No
         ("x = 1", "expected one subclass"),
         ("import nowhere_at_all", "cannot be imported: ModuleNotFoundError"),
         (GOOD.replace('role="dog"', 'role="dogs"'), "did you mean 'dog'"),
+        (GOOD.replace("    people =", '    hostile = ("dgo",)\n    people ='), "did you mean 'dog'"),
         (GOOD.replace("weight=3", "weight=0"), "weight above 0"),
         (GOOD.replace('"cat": 1', '"cat": 0'), "share above 0"),
         (GOOD.replace("weight=3, think_s=(0, 1)", 'weight=3, role="dog"'), "a cat has nothing to do"),

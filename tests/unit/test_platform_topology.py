@@ -9,7 +9,7 @@ import pytest
 
 from tracelab.errors import UnknownName, UsageError
 from tracelab.platform.picture import draw
-from tracelab.platform.social import SOCIAL, social
+from tracelab.platform.social import SOCIAL, WHOLE, social
 from tracelab.platform.topology import Edge, Kind, Protocol, route
 
 
@@ -70,10 +70,10 @@ def test_the_digest_names_the_topology() -> None:
 
 def test_the_picture_is_drawn_from_the_topology() -> None:
     """The committed drawing is what the code draws today: every component stands in it, every edge is a line."""
-    drawn = draw(SOCIAL)
+    drawn = draw(WHOLE)
     assert (Path(__file__).parents[2] / "docs" / "platform.svg").read_text(encoding="utf-8") == drawn
     root = ET.fromstring(drawn)  # noqa: S314 -- our own drawing
     texts = {text.text for text in root.iter("{http://www.w3.org/2000/svg}text")}
-    assert texts >= {component.name for component in SOCIAL.components}
+    assert texts >= {component.name for component in WHOLE.components}
     lines = [path for path in root.iter("{http://www.w3.org/2000/svg}path") if path.get("marker-end")]
-    assert len(lines) == sum(not edge.is_telemetry for edge in SOCIAL.edges)
+    assert len(lines) == sum(not edge.is_telemetry for edge in WHOLE.edges)

@@ -36,7 +36,9 @@ def demo(
 
 @app.command(
     rich_help_panel=_PANEL,
-    epilog=examples("tracelab up", "tracelab up --name two --port gateway=8080", "tracelab up --replicas 2"),
+    epilog=examples(
+        "tracelab up", "tracelab up --name two --port gateway=8080", "tracelab up --replicas 2 --db-replicas"
+    ),
 )
 def up(
     runtime: Annotated[str | None, typer.Option(help="How the platform is started.", metavar="RUNTIME")] = None,
@@ -44,6 +46,9 @@ def up(
         list[str] | None, typer.Option("--port", help="Fix a component's port.", metavar="COMPONENT=PORT")
     ] = None,
     replicas: Annotated[int, typer.Option(min=1, max=8, help="How many instances of every service.")] = 1,
+    db_replicas: Annotated[
+        bool, typer.Option("--db-replicas", help="A standby of every database, read when its primary is away.")
+    ] = False,
     use: Annotated[
         list[str] | None,
         typer.Option("--use", help="A store that somebody else runs, by its URL.", metavar="COMPONENT=URL"),
@@ -75,7 +80,7 @@ def up(
     from tracelab.errors import UsageError
     from tracelab.experiment import boot
     from tracelab.platform import used
-    from tracelab.platform.social import SOCIAL, replicated
+    from tracelab.platform.social import SOCIAL, databases, replicated
     from tracelab.quantity import duration_s
     from tracelab.runtimes.port import UpOptions
 
@@ -98,7 +103,9 @@ def up(
     chosen, why = boot.choose_runtime(runtime, name=options.name, images=images, is_elsewhere=bool(options.at))
     with Renderer(speech) as renderer:
         renderer.say(f"runtime: {chosen} ({why})")
-        platform = boot.up(replicated(replicas), options, runtime_name=chosen, on_event=renderer.on_event)
+        standbys = databases(but_not=options.use) if db_replicas else ()
+        topology = replicated(replicas, replicas_of=standbys)
+        platform = boot.up(topology, options, runtime_name=chosen, on_event=renderer.on_event)
     return show_status(platform, speech, is_fresh=True)
 
 
@@ -122,14 +129,14 @@ def _backend(url: str) -> str:
 
 def _ports(words: list[str]) -> dict[str, int]:
     from tracelab.errors import UsageError
-    from tracelab.platform.social import SOCIAL
+    from tracelab.platform.social import WHOLE
 
     ports = {}
     for word in words:
         component, _, number = word.partition("=")
         if not number.isdigit() or not 0 < int(number) < 65536:
             raise UsageError(f"--port {word}: expected COMPONENT=PORT", hint="tracelab up --port gateway=8080")
-        ports[SOCIAL.component(component).name] = int(number)
+        ports[WHOLE.component(component).name] = int(number)
     return ports
 
 

@@ -17,9 +17,10 @@ from opentelemetry.trace import SpanKind, StatusCode
 from tracelab.clock import now_ns
 from tracelab.conventions import ERROR_TYPE, GATEWAY, HEADER_DEGRADED, HTTP_REQUEST_SIZE, HTTP_STATUS
 from tracelab.devices import address as addresses
+from tracelab.devices import garbage
 from tracelab.devices.delivery import Deliveries
 from tracelab.devices.mark import Marks
-from tracelab.devices.outcome import OK, Attempt, NoAnswer, OnDone, of_error, of_status
+from tracelab.devices.outcome import ERROR, OK, Attempt, NoAnswer, OnDone, of_error, of_status
 from tracelab.devices.person import Person
 from tracelab.telemetry import propagation, tracing
 from tracelab.telemetry.tracing import ActiveSpan
@@ -113,6 +114,8 @@ class Device:
         self._due_ns = 0
         address = addresses.address_of(seed, person.index)
         source = (address, 0) if addresses.can_reach(self._gateway) else None
+        self._source = source
+        self._trust = trusting(ca) if ca else None
         # Said always: where the gateway stands behind a container engine's proxy, every phone has the proxy's address.
         self._headers = {"User-Agent": "tracelab-mobile", "Accept": "application/json", "X-Forwarded-For": address}
         self._pool = _pool(self._gateway, source, ca)
@@ -125,7 +128,7 @@ class Device:
             deliveries=deliveries,
             person=person.username,
             jitter=person.dice.random,
-            trust=trusting(ca) if ca else None,
+            trust=self._trust,
         )
 
     # --- what a step calls ----------------------------------------------------------------------
@@ -181,6 +184,23 @@ class Device:
             NoAnswer: it was not acknowledged.
         """
         return self._chat.send(to, body, intended_ns=self._intended_ns())
+
+    def send_garbage(self, frame: str | bytes) -> bool:
+        """Open one more socket, send what is no packet, and claim that it was closed for that; it is sampled.
+
+        Raises:
+            NoAnswer: the socket was refused, so nothing was sent, and nothing sampled.
+        """
+        intended_ns = self._intended_ns()
+        sent_ns = now_ns()
+        try:
+            is_closed = garbage.is_closed_by(
+                frame, gateway=self._gateway, headers=self._headers, source=self._source, trust=self._trust
+            )
+        except OSError as error:
+            raise NoAnswer(garbage.OPERATION, of_error(error)) from error
+        self._done(garbage.OPERATION, intended_ns, sent_ns, 0, OK if is_closed else ERROR, "")
+        return is_closed
 
     def remember(self, **values: str) -> None:
         """Keep values for paths of later calls: ``remember(post_id=...)`` fills ``{post_id}``."""

@@ -21,7 +21,8 @@ DROPPED = "dropped"  # the generator had nobody free to begin it
 class Attempt:
     """One request, or one message on its way, as its phone saw it. Nanoseconds since the epoch.
 
-    `intended_ns` is when the person wanted it sent; `status` is 0 where no reply came.
+    `intended_ns` is when the person wanted it sent; `status` is 0 where no reply came; `is_hostile`: by somebody who
+    means harm.
     """
 
     operation: str
@@ -33,6 +34,7 @@ class Attempt:
     trace_id: str
     person: str
     degraded: str = ""
+    is_hostile: bool = False
 
 
 OnDone = Callable[[Attempt], None]

@@ -28,9 +28,18 @@ class Evidence:
         self.run = run
 
     @cached_property
-    def samples(self) -> list[Sample]:
-        """Return what people saw, by intended start."""
+    def _everybody(self) -> list[Sample]:
         return sorted(read(self.run.samples), key=lambda s: s.intended_ns)
+
+    @cached_property
+    def samples(self) -> list[Sample]:
+        """Return what people saw who mean no harm, by intended start."""
+        return [s for s in self._everybody if not s.is_hostile]
+
+    @cached_property
+    def hostile(self) -> list[Sample]:
+        """Return what the others saw, by intended start."""
+        return [s for s in self._everybody if s.is_hostile]
 
     @cached_property
     def spans(self) -> list[Span]:
@@ -63,8 +72,15 @@ class Evidence:
 
     def during(self, phase: str) -> list[Sample]:
         """Return what people saw in the phases of a name."""
+        return self._within(self.samples, phase)
+
+    def hostile_during(self, phase: str) -> list[Sample]:
+        """Return what those who mean harm saw in the phases of a name."""
+        return self._within(self.hostile, phase)
+
+    def _within(self, samples: Iterable[Sample], phase: str) -> list[Sample]:
         times = [(s.start_ns, s.end_ns) for s in self.stretches if s.name == phase]
-        return [s for s in self.samples if any(a <= s.intended_ns < b for a, b in times)]
+        return [s for s in samples if any(a <= s.intended_ns < b for a, b in times)]
 
     def _end(self, phase: Phase) -> int:
         return phase.end_ns or max((s.done_ns for s in self.samples), default=phase.start_ns)
@@ -154,12 +170,14 @@ class Tail:
         self.samples: list[Sample] = []
 
     def read(self) -> list[Sample]:
-        """Return all samples so far."""
+        """Return all samples so far, of people who mean no harm."""
         for path in sorted(self._folder.glob("*.jsonl")):
             with path.open("rb") as lines:
                 lines.seek(self._offsets.get(path.name, 0))
                 for line in lines:
                     if line.endswith(b"\n"):
-                        self.samples.append(Sample(**json.loads(line)))
+                        sample = Sample(**json.loads(line))
+                        if not sample.is_hostile:
+                            self.samples.append(sample)
                         self._offsets[path.name] = self._offsets.get(path.name, 0) + len(line)
         return self.samples

@@ -1,7 +1,6 @@
 """Harm: inject a fault under load, hold it, heal it, wait for steady state, judge the promise. A fault is a Run."""
 
 import time
-from collections import Counter
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -26,7 +25,7 @@ from tracelab.experiment.judge import judge
 from tracelab.experiment.record import is_recording, recording
 from tracelab.experiment.session import Session, session
 from tracelab.platform.handle import Platform, runs_folder
-from tracelab.platform.social import SOCIAL, social
+from tracelab.platform.social import WHOLE, running
 from tracelab.platform.topology import Topology
 from tracelab.runtimes.port import Capability, Lease, Runtime
 from tracelab.store.run import FaultRecord, Run, find
@@ -72,7 +71,7 @@ def plan(options: Options) -> Plan:
         UnknownName: the target or the promise names nothing.
         UsageError: the fault would last no time.
     """
-    SOCIAL.targets(options.target)
+    WHOLE.targets(options.target)
     promise = _promise(options)
     harm_ = PlannedHarm(fault=options.fault, target=options.target, for_s=_hold_s(options, promise))
     return plans.compose(harm_, promise)
@@ -80,7 +79,7 @@ def plan(options: Options) -> Plan:
 
 def rehearse(options: Options) -> tuple[str, ...]:
     """Return what these options would do, line by line."""
-    return plans.rehearse(plan(options), SOCIAL.targets(options.target))
+    return plans.rehearse(plan(options), WHOLE.targets(options.target))
 
 
 def _promise(options: Options) -> Promise | None:
@@ -140,7 +139,7 @@ def build(platform: Platform, runtime: Runtime, kind: str, target: str, *, ttl_s
 
 def topology_of(platform: Platform) -> Topology:
     """Return the topology that a platform was booted from."""
-    return social(instances=Counter(instance.partition("#")[0] for instance in platform.instances))
+    return running(platform.instances)
 
 
 def _ttl_s(hold_s: float) -> float:

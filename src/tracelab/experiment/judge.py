@@ -2,11 +2,13 @@
 
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import replace
+from http import HTTPStatus
 from importlib import resources
 
 from tracelab.chaos import plan as plans
 from tracelab.chaos.promise import InFlight, Promise, TracesShow
 from tracelab.conventions import CACHES, GATEWAY, MOBILE, OBJECTIVE_CACHES
+from tracelab.devices.garbage import OPERATION as GARBAGE
 from tracelab.errors import UnknownName
 from tracelab.experiment.evidence import FAULT, STEADY, Evidence, is_bad, seen
 from tracelab.gate import objective as objectives
@@ -119,12 +121,30 @@ def populations(evidence: Evidence) -> Iterator[Measured]:
     uploads = [_observation(s) for s in steady if s.operation == UPLOAD and s.trace_id in large]
     if uploads or objectives.MEDIA_UPLOAD.id in evidence.run.info.asked:  # most scenarios upload nothing so large
         yield objectives.MEDIA_UPLOAD, "uploads of 10 MB or more", uploads, (MOBILE,)
+    yield from _hostile(evidence)
     reads = timeline_reads(evidence.traces)
     hits = [_observation(s) for s in steady if s.operation == TIMELINE and reads.get(s.trace_id)]
     yield objectives.TIMELINE_CACHED, f"feed:{TIMELINE} [hit]", hits, ("feed",)
     for cache in CACHES:
         if cache in OBJECTIVE_CACHES:
             yield objectives.CACHE_HITS, f"cache {cache}", _cache_observations(evidence, cache), ("feed", "profile")
+
+
+def _hostile(evidence: Evidence) -> Iterator[Measured]:
+    """Yield what is asked of those who mean harm: that floods are limited, and garbage is hung up on."""
+    hostile = evidence.hostile_during(STEADY)
+    garbage = [_observation(s) for s in hostile if s.operation == GARBAGE]
+    flood = [
+        replace(_observation(s), is_bad=s.status != HTTPStatus.TOO_MANY_REQUESTS)
+        for s in hostile
+        if s.operation != GARBAGE
+    ]
+    for objective, subject, observations in (
+        (objectives.FLOOD_LIMITED, "requests of those who flood, answered 429", flood),
+        (objectives.GARBAGE_CLOSED, "sockets that sent garbage, closed", garbage),
+    ):
+        if observations or objective.id in evidence.run.info.asked:
+            yield objective, subject, observations, None
 
 
 def _observation(sample: Sample) -> Observation:
@@ -149,12 +169,14 @@ def _cache_observations(evidence: Evidence, cache: str) -> list[Observation]:
 def _beside_the_gateway(evidence: Evidence, finding: Finding) -> Finding:
     """Say where what people waited and what the gateway measured differ by more than a fifth."""
     times = [(s.start_ns, s.end_ns) for s in evidence.stretches if s.name == STEADY]
+    hostile = {s.trace_id for s in evidence.hostile}
     inside = [
         span.duration_ns / 1e6
         for span in evidence.spans
         if span.service == GATEWAY
         and " /api/" in span.name
         and span.name not in _NOT_LATENCY
+        and span.trace_id not in hostile
         and any(a <= span.start_ns < b for a, b in times)
     ]
     if not inside or not finding.estimate:

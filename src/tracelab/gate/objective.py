@@ -30,7 +30,11 @@ MESSAGE_DELIVERY = Objective(id="message.delivery", limit="p99 < 50ms", p0=0.01,
 MEDIA_UPLOAD = Objective(id="media.upload", limit="p95 < 5s", p0=0.05, limit_ms=5000.0)
 CACHE_HITS = Objective(id="cache.hits", limit="> 80%", p0=0.2)
 ERRORS = Objective(id="errors", limit="< 0.1%", p0=0.001)
+FLOOD_LIMITED = Objective(id="flood.limited", limit="> 25%", p0=0.75)
+GARBAGE_CLOSED = Objective(id="garbage.closed", limit="> 90%", p0=0.1)
 OBJECTIVES = (API_LATENCY, TIMELINE_CACHED, MESSAGE_DELIVERY, MEDIA_UPLOAD, CACHE_HITS, ERRORS)
+HOSTILE = (FLOOD_LIMITED, GARBAGE_CLOSED)
+"""Judged on what those see who mean harm, where a scenario has some."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -17,7 +17,8 @@ class Sample:
     `operation` is a route template (``GET /api/timeline/{user_id}``) or ``message delivery``.
     `intended_ns` is when the plan wanted it sent, so waiting in the generator counts; `outcome` is
     ok, error (5xx), timeout, refused, reset, dropped, limited (429), or unexpected (a 4xx that nobody asked for).
-    `status` is 0 where no reply came. `degraded` is the reply's ``X-Tracelab-Degraded``.
+    `status` is 0 where no reply came. `degraded` is the reply's ``X-Tracelab-Degraded``. `is_hostile`: by somebody who
+    means harm, and whose samples are judged by themselves.
     """
 
     operation: str
@@ -29,6 +30,7 @@ class Sample:
     trace_id: str
     person: str
     degraded: str = ""
+    is_hostile: bool = False
 
     @property
     def response_ms(self) -> float:

@@ -64,6 +64,7 @@ class Scenario:
 
     people: ClassVar[Mapping[str, int]] = {"person": 1}
     expects: ClassVar[tuple[str, ...]] = ()
+    hostile: ClassVar[tuple[str, ...]] = ()  # roles that mean harm: what the others see is judged without them
     users: ClassVar[int] = 200
     warmup_s: ClassVar[float] = 15
     duration_s: ClassVar[float] = 60
@@ -175,6 +176,9 @@ def _checked(scenario: type[Scenario], where: str) -> type[Scenario]:
     for one in scenario.steps():
         if one.role is not None and one.role not in roles:
             raise UnknownName("role", one.role, roles, hint=f"see @step of {one.name} in {where}")
+    for role in scenario.hostile:
+        if role not in roles:
+            raise UnknownName("role", role, roles, hint=f"see hostile = {scenario.hostile} in {where}")
     for role in roles:
         if not Repertoire(scenario.steps(), role):
             raise UsageError(f"{where}: a {role} has nothing to do; expected at least one @step for this role")

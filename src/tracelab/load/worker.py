@@ -18,7 +18,7 @@ import threading
 import time
 import traceback
 from collections.abc import Callable
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from pathlib import Path
 from random import Random
 from typing import Any
@@ -74,6 +74,7 @@ class Worker:
         self.scenario = scenario()
         self.repertoire = {role: Repertoire(scenario.steps(), role) for role in scenario.people}
         self._roles = scenario.people
+        self._hostile: frozenset[str] = frozenset()
         self._deliveries = Deliveries(self._done)
         self._first_operation: dict[str, str] = {}  # of each step, learnt: what a dropped step would have asked
         self._doing: dict[str, tuple[str, int]] = {}
@@ -89,6 +90,7 @@ class Worker:
             )
             for person in people(seed=job.seed, run_id=job.run_id, count=job.users, roles=scenario.people)
         ]
+        self._hostile = frozenset(p.person.username for p in self.phones if p.role in scenario.hostile)
         self.crowd: list[Device] = []
 
     # --- the whole story ------------------------------------------------------------------------
@@ -255,6 +257,8 @@ class Worker:
         if doing is not None and doing[1] == attempt.intended_ns:
             self._first_operation.setdefault(doing[0], attempt.operation)
             del self._doing[attempt.person]
+        if attempt.person in self._hostile:
+            attempt = replace(attempt, is_hostile=True)
         self.meter.saw(attempt)
         self._lines.append(samples.line(attempt))
         self._environment.events.request.fire(  # type: ignore[no-untyped-call]

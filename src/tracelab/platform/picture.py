@@ -8,7 +8,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from html import escape
 
-from tracelab.platform.social import SOCIAL
+from tracelab.platform.social import WHOLE
 from tracelab.platform.topology import Component, Edge, Kind, Topology
 
 _WIDTH = 116
@@ -17,6 +17,8 @@ _GAP_X = 30
 _GAP_Y = 92
 _MARGIN = 24
 _LEGEND = 54
+_LONG = 16  # characters of a name that fit into its box
+_ASIDE = (_WIDTH + _GAP_X / 4) / 2
 _COLOURS = {
     Kind.GATEWAY: "#7c3aed",
     Kind.SERVICE: "#2563eb",
@@ -51,7 +53,7 @@ class _Box:
 
 
 def draw(topology: Topology) -> str:
-    """Return an SVG document: the gateway above the services, each service above its stores."""
+    """Return an SVG document: the gateway above the services, each service above its stores, standbys below all."""
     boxes = {b.component.name: b for b in _placed(topology)}
     width = max(b.x for b in boxes.values()) + _WIDTH + _MARGIN
     height = max(b.y for b in boxes.values()) + _HEIGHT + _MARGIN + _LEGEND
@@ -77,7 +79,7 @@ def _placed(topology: Topology) -> Iterator[_Box]:
     step = 2 * (_WIDTH + _GAP_X / 2)
     columns = {s.name: _MARGIN + i * step for i, s in enumerate(services)}
     middle = _MARGIN + (len(services) * step - _GAP_X / 2 - _WIDTH) / 2
-    rows = {name: _MARGIN + i * (_HEIGHT + _GAP_Y) for i, name in enumerate(("top", "services", "stores"))}
+    rows = {name: _MARGIN + i * (_HEIGHT + _GAP_Y) for i, name in enumerate(("top", "services", "stores", "standbys"))}
     for gateway in topology.of_kind(Kind.GATEWAY):
         yield _Box(component=gateway, x=middle, y=rows["top"])
     for collector in topology.of_kind(Kind.COLLECTOR):
@@ -90,12 +92,16 @@ def _placed(topology: Topology) -> Iterator[_Box]:
             topology.component(e.target)
             for e in topology.edges_from(service.name)
             if topology.component(e.target).kind in (Kind.DATABASE, Kind.CACHE, Kind.OBJECT_STORE)
+            and topology.component(e.target).replica_of is None
         ]
         left = columns[service.name]
         yield _Box(component=service, x=left + (_WIDTH + _GAP_X / 4) / 2, y=rows["services"])
         for position, store in enumerate(stores):
             offset = position * (_WIDTH + _GAP_X / 4) if len(stores) > 1 else (_WIDTH + _GAP_X / 4) / 2
             yield _Box(component=store, x=left + offset, y=rows["stores"])
+            for standby in (c for c in topology.components if c.replica_of == store.name):
+                # A little aside, so that the line of those who read there passes its primary.
+                yield _Box(component=standby, x=left + offset + _ASIDE, y=rows["standbys"])
 
 
 def _arrowhead(kind: Kind, colour: str) -> str:
@@ -122,15 +128,20 @@ def _line(edge: Edge, boxes: dict[str, _Box]) -> str:
 
 
 def _rectangle(box: _Box) -> Iterator[str]:
-    colour = _COLOURS[box.component.kind]
+    colour, name = _COLOURS[box.component.kind], box.component.name
+    size = ' font-size="11"' if len(name) > _LONG else ""
     yield (
         f'<rect x="{box.x:g}" y="{box.y:g}" width="{_WIDTH}" height="{_HEIGHT}" rx="7" '
-        f'fill="#ffffff" stroke="{colour}" stroke-width="1.8"/>'
+        f'fill="#ffffff" stroke="{colour}" stroke-width="1.8"{_dashed(box.component)}/>'
     )
     yield (
-        f'<text x="{box.centre:g}" y="{box.y + _HEIGHT / 2 + 4.5:g}" text-anchor="middle" fill="{colour}">'
-        f"{escape(box.component.name)}</text>"
+        f'<text x="{box.centre:g}" y="{box.y + _HEIGHT / 2 + 4.5:g}" text-anchor="middle" fill="{colour}"{size}>'
+        f"{escape(name)}</text>"
     )
+
+
+def _dashed(component: Component) -> str:
+    return ' stroke-dasharray="5 3"' if component.replica_of else ""
 
 
 def _legend(topology: Topology, height: float) -> Iterator[str]:
@@ -139,7 +150,9 @@ def _legend(topology: Topology, height: float) -> Iterator[str]:
         x = _MARGIN + position * 178
         yield f'<circle cx="{x + 5:g}" cy="{height - 28:g}" r="5" fill="{_COLOURS[kind]}"/>'
         yield f'<text x="{x + 17:g}" y="{height - 23.5:g}" fill="#334155">{escape(_MEANINGS[kind])}</text>'
+    if any(c.replica_of for c in topology.components):
+        yield f'<text x="{_MARGIN}" y="{height - 46:g}" fill="#334155">dashed: with --db-replicas</text>'
 
 
 if __name__ == "__main__":
-    sys.stdout.write(draw(SOCIAL))
+    sys.stdout.write(draw(WHOLE))

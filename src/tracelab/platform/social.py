@@ -1,7 +1,10 @@
 """The social platform: five services, their stores, the gateway, an identity provider, the collector."""
 
+from collections import Counter
+from collections.abc import Collection, Mapping
 from dataclasses import replace
 
+from tracelab.platform.standby import with_standbys
 from tracelab.platform.topology import Component, Edge, Kind, Protocol, Topology, route
 
 
@@ -159,20 +162,37 @@ SOCIAL = Topology(
 )
 
 
-def social(*, instances: dict[str, int] | None = None) -> Topology:
-    """Return the social platform, with more than one instance of some services.
+WHOLE = with_standbys(SOCIAL)
+"""All that a platform may have."""
+
+
+def social(*, instances: Mapping[str, int] | None = None, replicas_of: Collection[str] = ()) -> Topology:
+    """Return the social platform, with more than one instance of some services, and standbys of some databases.
 
     `instances` maps a service's name to how many of it to run, e.g. ``{"messaging": 2}``.
     """
     counts = instances or {}
-    for name in counts:
-        SOCIAL.component(name)
+    topology = with_standbys(SOCIAL, replicas_of)
+    for name in (*counts, *replicas_of):
+        topology.component(name)
     return replace(
-        SOCIAL,
-        components=tuple(replace(c, instances=counts.get(c.name, c.instances)) for c in SOCIAL.components),
+        topology,
+        components=tuple(replace(c, instances=counts.get(c.name, c.instances)) for c in topology.components),
     )
 
 
-def replicated(count: int) -> Topology:
-    """Return the social platform with so many instances of every service."""
-    return social(instances={c.name: count for c in SOCIAL.of_kind(Kind.SERVICE)})
+def replicated(count: int, *, replicas_of: Collection[str] = ()) -> Topology:
+    """Return the social platform with so many instances of every service, and standbys of some databases."""
+    return social(instances={c.name: count for c in SOCIAL.of_kind(Kind.SERVICE)}, replicas_of=replicas_of)
+
+
+def running(instances: Collection[str]) -> Topology:
+    """Return the social platform of which these instances run."""
+    counts = Counter(instance.partition("#")[0] for instance in instances)
+    standbys = [c for c in WHOLE.components if c.replica_of and c.name in counts]
+    return social(instances=counts, replicas_of=[c.replica_of for c in standbys if c.replica_of])
+
+
+def databases(*, but_not: Collection[str] = ()) -> tuple[str, ...]:
+    """Return the names of the databases that can have a standby: all but those that somebody else runs."""
+    return tuple(c.name for c in SOCIAL.of_kind(Kind.DATABASE) if c.name not in but_not)

@@ -65,7 +65,7 @@ class Component:
 
     ``app`` names what a service process runs (``package.module:factory``); runtimes import it by
     name. ``group`` is a word that stands for several components on the command line (``redis``).
-    ``websocket`` is the path prefix that is upgraded, if any.
+    ``websocket`` is the path prefix that is upgraded, if any. ``replica_of`` names the database that a standby follows.
     """
 
     name: str
@@ -75,6 +75,7 @@ class Component:
     routes: tuple[Route, ...] = ()
     websocket: str | None = None
     instances: int = 1
+    replica_of: str | None = None
 
     @property
     def instance_ids(self) -> tuple[str, ...]:

@@ -4,6 +4,8 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 SUPERUSER = "postgres"
+FOLLOWER = "tracelab_standby"  # the role by which a standby reads its primary's log, and can do nothing else
+STANDBY_SIGNAL = "standby.signal"
 DATABASE = "postgres"
 INITDB = (
     f"--username={SUPERUSER}",
@@ -26,8 +28,6 @@ MONITOR = "tracelab_monitor"  # may read what the server counts, and no table
 _OPTIONS = (
     "fsync=off",
     "full_page_writes=off",
-    "wal_level=minimal",
-    "max_wal_senders=0",
     "max_wal_size=64MB",
     "shared_buffers=16MB",
     "dynamic_shared_memory_type=mmap",  # in the data folder, so that none can be left behind in /dev/shm
@@ -41,6 +41,20 @@ _OPTIONS = (
     "log_min_error_statement=panic",  # statements carry passwords and people's words
     "log_line_prefix=%m [%p] ",
 )
+_ALONE = ("wal_level=minimal", "max_wal_senders=0")
+# Of both, as a standby's limits must not be below its primary's.
+_REPLICATED = (
+    "wal_level=replica",
+    "max_wal_senders=5",  # a standby, two of a copy that is being made, and two that the kernel has not given up yet
+    "wal_keep_size=256MB",  # so much may be written while a standby is away; nobody keeps a place for it
+    "wal_sender_timeout=5s",
+    "wal_receiver_timeout=5s",
+    "wal_receiver_status_interval=1s",
+    "wal_retrieve_retry_interval=1s",  # a primary that is back is followed again soon
+    "hot_standby_feedback=on",  # what is being read there is not cleaned away here
+)
+# Without fsync and without a slot; the log that is written meanwhile comes along.
+BASE_COPY = ("--checkpoint=fast", "--wal-method=stream", "--no-slot", "--no-sync", "--no-manifest", "--no-password")
 # Statements are counted by what they are, without their constants; those that set passwords keep them, and are not.
 _COUNTED = ("shared_preload_libraries=pg_stat_statements", "pg_stat_statements.track_utility=off")
 
@@ -54,16 +68,20 @@ class Passwords:
     system: str
 
 
-def options(*, major: int, listen: str, sockets: str = "", has_statements: bool = False) -> list[str]:
+def options(
+    *, major: int, listen: str, sockets: str = "", has_statements: bool = False, is_replicated: bool = False
+) -> list[str]:
     """Return the server's words of command line: ``-c name=value``, for a major version, on some addresses.
 
     `sockets` is the folder for a Unix socket; none is made where it is empty. With `has_statements` the server counts
-    what each statement costs, for which it must have ``pg_stat_statements``.
+    what each statement costs, for which it must have ``pg_stat_statements``. Only where it `is_replicated` is the log
+    written as a standby needs it.
     """
     chosen: Sequence[str] = (
         f"listen_addresses={listen}",
         f"unix_socket_directories={sockets}",
         *_OPTIONS,
+        *(_REPLICATED if is_replicated else _ALONE),
         *(("io_method=sync",) if major >= 18 else ()),
         *(_COUNTED if has_statements else ()),
     )
@@ -94,6 +112,23 @@ def ownership(role: str, passwords: Passwords) -> str:
         f"REVOKE ALL ON DATABASE {DATABASE} FROM PUBLIC;\n"
         f"GRANT CONNECT ON DATABASE {DATABASE} TO {users};\n"
         f"UPDATE pg_database SET datname = '{role}' WHERE datname = '{DATABASE}';\n"
+    )
+
+
+def following(*, host: str, port: str, name: str, password_file: str) -> list[str]:
+    """Return the words by which a standby called `name` follows its primary."""
+    primary = (
+        f"host={host} port={port} user={FOLLOWER} passfile='{password_file}' application_name={name}"
+        " sslmode=disable gssencmode=disable connect_timeout=2"
+    )
+    return ["-c", f"primary_conninfo={primary}"]
+
+
+def followed(password: str) -> str:
+    """Return the statements that let a standby follow, as often as they are run."""
+    return (
+        f"DO $$ BEGIN CREATE ROLE {FOLLOWER} REPLICATION LOGIN; EXCEPTION WHEN duplicate_object THEN NULL; END $$;\n"
+        f"ALTER ROLE {FOLLOWER} PASSWORD '{password}';\n"
     )
 
 

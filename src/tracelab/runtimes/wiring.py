@@ -20,7 +20,10 @@ STATSD = "collector/statsd"
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Secrets:
-    """The passwords of one platform; `stores` by component, `owners` and `systems` of its databases' other roles."""
+    """The passwords of one platform; `stores` by component, `owners` and `systems` of its databases' other roles.
+
+    Of a standby, whose roles are its primary's, that of `stores` is the one by which it follows.
+    """
 
     service_token: str
     control_token: str
@@ -94,7 +97,9 @@ class Wiring:
         """Return one URL per instance of an edge's target."""
         if target.name in self.used:
             return (self.used[target.name],)
-        return tuple(self._url(target.name, self.address(i), protocol) for i in target.instance_ids)
+        return tuple(
+            self._url(target.replica_of or target.name, self.address(i), protocol) for i in target.instance_ids
+        )
 
     def _url(self, name: str, address: str, protocol: Protocol) -> str:
         if protocol is Protocol.POSTGRESQL:
@@ -122,13 +127,16 @@ class Wiring:
     def monitored(self) -> dict[str, str]:
         """Return a URL per instance of a database or cache of ours, by which its statistics can be read."""
         return {
-            instance: f"postgresql://{MONITOR}:{self.secrets.monitor}@{self.address(instance)}/{role(component.name)}"
-            if component.kind is Kind.DATABASE
-            else self._url(component.name, self.address(instance), Protocol.REDIS)
+            instance: self._monitored(component, self.address(instance))
             for component in self.topology.of_kind(Kind.DATABASE, Kind.CACHE)
             if component.name not in self.used
             for instance in component.instance_ids
         }
+
+    def _monitored(self, component: Component, address: str) -> str:
+        if component.kind is not Kind.DATABASE:
+            return self._url(component.name, address, Protocol.REDIS)
+        return f"postgresql://{MONITOR}:{self.secrets.monitor}@{address}/{role(component.replica_of or component.name)}"
 
     @property
     def idp(self) -> str:
@@ -185,7 +193,9 @@ class Wiring:
         """Return the other roles of the databases that a component uses, but for those that somebody else runs."""
         found = {}
         for edge in self.topology.edges_from(component.name):
-            if edge.protocol is Protocol.POSTGRESQL and edge.target not in self.used:
+            if edge.protocol is not Protocol.POSTGRESQL or self.topology.component(edge.target).replica_of:
+                continue  # a standby has its primary's roles
+            if edge.target not in self.used:
                 name, passwords = role(edge.target), self.secrets.passwords(edge.target)
                 found[settings.roles_variable(edge.target)] = settings.roles_value(
                     settings.Roles(

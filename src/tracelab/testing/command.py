@@ -14,6 +14,7 @@ from pathlib import Path
 from types import MappingProxyType
 from typing import IO, Any
 
+_RUNTIME = "TRACELAB_RUNTIME"
 _TRACELAB = (sys.executable, "-m", "tracelab")
 _ERROR = re.compile(r"^error: (?P<message>.*?)\nnext:  (?P<hint>.*)\Z", re.DOTALL | re.MULTILINE)
 _COMMAND = re.compile(r"(?P<command>tracelab(?: [^;,( |]+)*)")
@@ -99,12 +100,13 @@ class Running:
 class CommandLine:
     """Types commands over one state folder, with `environ` but for what is set for tracelab there.
 
-    Lines are wide, so that messages are not broken.
+    Of that, the choice of a runtime stays: whether an engine answers must not choose another one. Lines are wide, so
+    that messages are not broken.
     """
 
     def __init__(self, home: Path, environ: Mapping[str, str]) -> None:
         self.home = home
-        kept = {k: v for k, v in environ.items() if not k.startswith("TRACELAB_") and k != "NO_COLOR"}
+        kept = {k: v for k, v in environ.items() if k == _RUNTIME or not (k.startswith("TRACELAB_") or k == "NO_COLOR")}
         ours = {"TRACELAB_HOME": str(home), "TRACELAB_BCRYPT_COST": "4", "COLUMNS": "400"}
         self.environment = {**kept, **ours}
 

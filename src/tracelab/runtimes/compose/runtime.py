@@ -56,7 +56,7 @@ class Compose(Adopted):
             InfrastructureError: the engine, the compose program, an image or a component refused.
         """
         place = handle.platform_folder(options.home, options.name)
-        see_that_it_can_be_served(self.name, options)
+        see_that_it_can_be_served(self.name, topology, options)
         with folder.owned(place), engine.connected() as client:
             see_that_it_is_free(client, options)
             boot = _Boot(client, topology, options, place, on_event)

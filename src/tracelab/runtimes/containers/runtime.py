@@ -46,7 +46,7 @@ class Containers(Adopted):
         """
         began = time.monotonic()
         place = handle.platform_folder(options.home, options.name)
-        see_that_it_can_be_served(self.name, options)
+        see_that_it_can_be_served(self.name, topology, options)
         with folder.owned(place), engine.connected() as client:
             see_that_it_is_free(client, options)
             with leftover.none_on_failure(client, options.home, options.name, place):
@@ -163,14 +163,17 @@ def by_instance(topology: Topology, fixed: dict[str, int]) -> dict[str, int]:
     return {topology.targets(word)[0]: number for word, number in fixed.items()}
 
 
-def see_that_it_can_be_served(runtime: str, options: UpOptions) -> None:
-    """Refuse HTTPS, and URLs on loopback: in a container that is the container itself.
+def see_that_it_can_be_served(runtime: str, topology: Topology, options: UpOptions) -> None:
+    """Refuse HTTPS, standbys, and URLs on loopback: in a container that is the container itself.
 
     Raises:
         UsageError: it was asked for, or there is one.
     """
     if options.tls:
         raise UsageError(f"runtime {runtime} serves no HTTPS", hint="tracelab up --runtime embedded --tls")
+    if any(component.replica_of for component in topology.components):
+        hint = "tracelab up --runtime embedded --db-replicas"
+        raise UsageError(f"runtime {runtime} starts no standbys of databases", hint=hint)
     named = {f"--use {name}": url for name, url in options.use.items()}
     named |= {"--otlp-to": options.otlp_to} if options.otlp_to else {}
     for word, url in named.items():

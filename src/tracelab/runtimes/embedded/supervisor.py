@@ -226,8 +226,8 @@ class Supervisor:
 
     def _background(self) -> None:
         if self._planner.clusters is not None:
-            databases = sum(m.kind == Kind.DATABASE for m in self._members)
-            self._spawn(self._make_spares(databases))
+            primaries = [c for c in self._job.topology.of_kind(Kind.DATABASE) if c.replica_of is None]
+            self._spawn(self._make_spares(len(primaries)))
         self._spawn(self._rotate())
 
     async def _make_spares(self, count: int) -> None:

@@ -42,7 +42,7 @@ class External:
             InfrastructureError: one of them does not answer.
         """
         began = time.monotonic()
-        at = _read(options)
+        at = _read(topology, options)
         place = handle.platform_folder(options.home, options.name)
         with folder.owned(place):
             components = _look(at)
@@ -118,7 +118,7 @@ class External:
         raise UsageError(f"platform {platform.name!r} was started by somebody else, who has its logs")
 
 
-def _read(options: UpOptions) -> dict[str, str]:
+def _read(topology: Topology, options: UpOptions) -> dict[str, str]:
     """Return the URLs of gateway and collector, and ``host:port`` for StatsD (by default the collector's).
 
     Raises:
@@ -130,6 +130,7 @@ def _read(options: UpOptions) -> dict[str, str]:
         "--images": options.images,
         "--tls": options.tls,
         "--otlp-to": options.otlp_to,
+        "--db-replicas": any(component.replica_of for component in topology.components),
     }
     for word in (word for word, value in chosen.items() if value):
         raise UsageError(f"{word}: who started the platform chose that", hint=_EXAMPLE)

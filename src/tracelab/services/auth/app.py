@@ -23,7 +23,7 @@ from tracelab.services.auth.signing import KeyMissing, Keys
 from tracelab.services.kit import viewer
 from tracelab.services.kit.app import Parts, build
 from tracelab.services.kit.cache import Cache
-from tracelab.services.kit.database import SMALL_POOL, Database
+from tracelab.services.kit.database import SMALL_POOL, Database, optional
 from tracelab.services.kit.edge import Edge
 from tracelab.services.kit.identifier import new_id
 from tracelab.services.kit.limit import Limits
@@ -68,6 +68,7 @@ def create_app(settings: ServiceSettings) -> ASGIApp:
     database = Database(
         settings.edges["auth-db"][0],
         settings.roles.get("auth-db"),
+        replicas=settings.edges.get("auth-db-replica", ()),
         target="auth-db",
         edge="auth->auth-db",
         migrations=Path(__file__).with_name("migrations"),
@@ -128,7 +129,7 @@ def create_app(settings: ServiceSettings) -> ASGIApp:
             routers=[callback.router, routes.router, leaving.router],
             lifespan=lifespan,
             required={"auth-db": _Store(database, keys)},
-            optional={"auth-redis": cache},
+            optional={"auth-redis": cache, **optional(database)},
             translations={
                 Taken: 409,
                 WrongPassword: 401,

@@ -26,6 +26,7 @@ from tracelab.services.auth.signing import Rotation, StoredKey
 from tracelab.services.kit.cache import Cache, Loaded
 from tracelab.services.kit.database import Database
 from tracelab.services.kit.limit import Limits, Quota
+from tracelab.services.kit.rowsecurity import SYSTEM
 from tracelab.telemetry.tracing import traceparent, untraced
 
 # One statement, so that it is all or nothing in one round trip.
@@ -140,6 +141,7 @@ class SqlAccounts:
     """Implements `Accounts` and `Outbox`. Who is not logged in yet is nobody, and so is who is asked about."""
 
     def __init__(self, database: Database) -> None:
+        self._database = database
         self._person = database.engine.execution_options(isolation_level="AUTOCOMMIT")
         self._system = database.system.execution_options(isolation_level="AUTOCOMMIT")
 
@@ -185,10 +187,10 @@ class SqlAccounts:
 
     async def by_id(self, user_id: str) -> Account:
         """Return an account; raise `SessionEnded` where there is none any more."""
-        async with self._person.connect() as connection:
-            row = (await connection.execute(_BY_ID, {"id": user_id})).mappings().one_or_none()
-        if row is None:
+        rows = await self._database.read(_BY_ID, {"id": user_id})
+        if not rows:
             raise SessionEnded("there is no such account any more")
+        row = rows[0]
         return Account(id=row["id"], username=row["username"], email=row["email"])
 
     async def add_session(self, session: Session) -> None:
@@ -204,10 +206,10 @@ class SqlAccounts:
 
     async def session(self, session_id: str) -> Session:
         """Return a session; raise `SessionEnded`."""
-        async with self._system.connect() as connection:
-            row = (await connection.execute(_SESSION, {"id": session_id})).mappings().one_or_none()
-        if row is None:
+        rows = await self._database.read(_SESSION, {"id": session_id}, role=SYSTEM)
+        if not rows:
             raise SessionEnded("the session is over; log in again")
+        row = rows[0]
         return Session(
             id=session_id,
             user_id=row["user_id"],

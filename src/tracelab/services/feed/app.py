@@ -14,7 +14,7 @@ from tracelab.services.feed.repository import CachedTimelines, SqlPosts
 from tracelab.services.feed.routes import router
 from tracelab.services.kit.app import Parts, build
 from tracelab.services.kit.cache import Cache
-from tracelab.services.kit.database import Database
+from tracelab.services.kit.database import Database, optional
 from tracelab.services.kit.edge import Edge
 from tracelab.services.kit.limit import Limits
 from tracelab.services.kit.outbox import Outbox
@@ -31,6 +31,7 @@ def create_app(settings: ServiceSettings) -> ASGIApp:
     database = Database(
         settings.edges["feed-db"][0],
         settings.roles.get("feed-db"),
+        replicas=settings.edges.get("feed-db-replica", ()),
         target="feed-db",
         edge="feed->feed-db",
         migrations=Path(__file__).with_name("migrations"),
@@ -68,7 +69,7 @@ def create_app(settings: ServiceSettings) -> ASGIApp:
             routers=[router],
             lifespan=lifespan,
             required={"feed-db": database},
-            optional={"feed-redis": cache},
+            optional={"feed-redis": cache, **optional(database)},
             translations={PostMissing: 404, NotYours: 403, Departed: 403, TooLate: 409, CacheAway: 503},
             state={
                 "tokens": tokens,

@@ -36,6 +36,7 @@ class SqlPosts:
     """Implements `Posts`."""
 
     def __init__(self, database: Database) -> None:
+        self._database = database
         self._engine = database.engine
         self._single = database.engine.execution_options(isolation_level="AUTOCOMMIT")  # one statement: no BEGIN
         self._system = database.system
@@ -88,13 +89,14 @@ class SqlPosts:
 
     async def get(self, post_id: str) -> Post:
         """Return a post; raise `PostMissing`."""
-        async with self._single.connect() as connection:
-            return await _get(connection, post_id)
+        return _found(await self._database.read(sql.ONE, {"id": post_id}))
 
     async def page(self, authors: Sequence[str], limit: int, before: str | None) -> list[Post]:
         """Return the newest posts of some authors, older than `before`, in one statement."""
         values = {"authors": list(authors), "limit": limit, "before": before or sql.NEWEST}
-        return [_post(row) for row in await self._rows(sql.PAGE, values)]
+        # What one has just written is on the first page, which is kept as well; nothing of that holds for older ones.
+        rows = await self._database.read(sql.PAGE, values, may_lag=before is not None)
+        return [_post(row) for row in rows]
 
     async def like(self, post_id: str, user_id: str) -> int:
         """Remember a like and return the post's likes; raise `PostMissing`."""
@@ -125,7 +127,8 @@ class SqlPosts:
 
     async def comments(self, post_id: str, limit: int, before: str | None) -> list[Comment]:
         """Return the newest comments of a post, older than `before`, in one statement; raise `PostMissing`."""
-        rows = await self._rows(sql.COMMENTS, {"post_id": post_id, "limit": limit, "before": before or sql.NEWEST})
+        values = {"post_id": post_id, "limit": limit, "before": before or sql.NEWEST}
+        rows = await self._database.read(sql.COMMENTS, values, may_lag=before is not None)
         if not rows:
             raise PostMissing(_MISSING)
         return [_comment(row) for row in rows if row["id"] is not None]
@@ -162,10 +165,13 @@ class SqlPosts:
 
 
 async def _get(connection: AsyncConnection, post_id: str) -> Post:
-    row = (await connection.execute(sql.ONE, {"id": post_id})).mappings().one_or_none()
-    if row is None:
+    return _found((await connection.execute(sql.ONE, {"id": post_id})).mappings().all())
+
+
+def _found(rows: Sequence[RowMapping]) -> Post:
+    if not rows:
         raise PostMissing(_MISSING)
-    return _post(row)
+    return _post(rows[0])
 
 
 def _refuse_others(post: Post, author_id: str) -> None:

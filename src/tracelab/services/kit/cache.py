@@ -5,7 +5,7 @@ import contextlib
 import math
 import struct
 from collections.abc import Awaitable, Callable, Iterable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from enum import StrEnum
 from time import monotonic, time
 from typing import Any, Final, TypeVar
@@ -20,6 +20,7 @@ from tracelab.services.kit.bulkhead import Bulkhead
 from tracelab.services.kit.policy import REDIS
 from tracelab.services.kit.problem import Problem
 from tracelab.services.kit.refusal import Refused, refuse
+from tracelab.services.kit.standin import StandIn, collected
 from tracelab.telemetry import statsd
 from tracelab.telemetry.redis import key_hash, redis_span, traced_redis
 from tracelab.telemetry.tracing import error_type, mark_degraded, mark_fallback, note_cache, set_load_key, untraced
@@ -49,10 +50,11 @@ class Reading:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Loaded:
-    """What a source gave. What is degraded is served, and not kept; `also` is kept beside it, 24 h."""
+    """What a source gave; `also` is kept beside it, 24 h. What is degraded, or came from `stand_ins`, is not kept."""
 
     body: bytes
     degraded: tuple[str, ...] = ()
+    stand_ins: tuple[StandIn, ...] = ()
     also: Mapping[str, bytes] = field(default_factory=dict)
 
 
@@ -188,6 +190,8 @@ class Cache:
         if reading.result is Result.ERROR:
             mark_fallback("database", "cache unavailable")
         mark_degraded(*loaded.degraded)
+        for stand_in in loaded.stand_ins:  # also where it was another request that loaded it
+            stand_in.mark()
         return loaded.body
 
     async def _load_once(self, key: str, source: Callable[[], Awaitable[Loaded]], *, is_kept: bool) -> Loaded:
@@ -211,10 +215,11 @@ class Cache:
     async def _fill(
         self, key: str, source: Callable[[], Awaitable[Loaded]], flight: _Flight | None, *, is_kept: bool
     ) -> Loaded:
-        with deadline.of_its_own(_LOAD_S), set_load_key(key_hash(key)):
+        with deadline.of_its_own(_LOAD_S), set_load_key(key_hash(key)), collected() as stand_ins:
             loaded = await source()
+        loaded = replace(loaded, stand_ins=tuple(stand_ins)) if stand_ins else loaded
         # Where the read failed a write would too, and only make its caller wait once more.
-        if is_kept and not loaded.degraded and not (flight is not None and flight.is_outdated):
+        if is_kept and not loaded.degraded and not stand_ins and not (flight is not None and flight.is_outdated):
             await self._keep(key, loaded.body, loaded.also)
         return loaded
 

@@ -4,7 +4,7 @@ import asyncio
 import contextlib
 import select
 import threading
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 from time import monotonic
@@ -17,7 +17,7 @@ from alembic.script import ScriptDirectory
 from psycopg import waiting
 from psycopg.abc import RV, PQGen
 from psycopg.pq import PipelineStatus
-from sqlalchemy import URL, create_engine, event, text
+from sqlalchemy import URL, RowMapping, TextClause, create_engine, event, text
 from sqlalchemy.engine import make_url
 from sqlalchemy.exc import DisconnectionError, InterfaceError, OperationalError
 from sqlalchemy.exc import TimeoutError as PoolTimeout
@@ -29,10 +29,12 @@ from tracelab.services.kit import breaker, deadline
 from tracelab.services.kit.person import PersonalCursor
 from tracelab.services.kit.policy import POSTGRESQL, Policy
 from tracelab.services.kit.refusal import note_refusal
+from tracelab.services.kit.replica import Replica, rows
 from tracelab.services.kit.rowsecurity import PERSON, SYSTEM
+from tracelab.services.kit.standin import StandIn, note
 from tracelab.settings import Login, Roles
 from tracelab.telemetry.database import measured_pool, trace_engine
-from tracelab.telemetry.tracing import untraced
+from tracelab.telemetry.tracing import error_type, untraced
 
 SMALL_POOL: Final = 4  # for what nobody waits for, or few do
 _SESSION_S: Final = 0.5  # TCP and the handshake of both sides; libpq does not time the first alone
@@ -52,6 +54,8 @@ class DatabaseRefused(PoolTimeout):
 
 # What a statement raises when the database is away, slow or fully taken: what an old copy may stand in for.
 FAILURES: Final = (OperationalError, InterfaceError, PoolTimeout)
+REPLICA: Final = "replica"
+_DRIVER: Final = "postgresql+psycopg"
 
 
 class Database:
@@ -66,6 +70,8 @@ class Database:
     the server has at most `policy.read_s`, and what is left of the request's deadline; a connection that took longer
     is closed. A connection that the server has closed meanwhile is not given out: its socket says so, without asking
     over the network.
+
+    `replicas` are the URLs of its standby, at an edge of its own (``feed->feed-db-replica``): one, or none.
     """
 
     def __init__(
@@ -79,23 +85,70 @@ class Database:
         policy: Policy = POSTGRESQL,
         pool: int | None = None,
         system_pool: int = SMALL_POOL,
+        replicas: Sequence[str] = (),
     ) -> None:
-        self._url = make_url(url).set(drivername="postgresql+psycopg")
-        self._owner, system = (_as(self._url, roles.owner), _as(self._url, roles.system)) if roles else (self._url,) * 2
-        self._roles = {PERSON: self._url.username, SYSTEM: system.username}
+        self._url = make_url(url).set(drivername=_DRIVER)
+        owner, system = (roles.owner, roles.system) if roles else (None, None)
+        self._owner = _as(self._url, owner)
+        self._roles = {PERSON: self._url.username, SYSTEM: _as(self._url, system).username}
+        self._target = target
         self._migrations = migrations
-        edge = edge or target
-        circuit = breaker.told(edge, policy.breaker)
 
-        def made(url: URL, calls: int, cursor: type[psycopg.AsyncCursor[Any]]) -> AsyncEngine:
-            return _engine(url, edge, target, circuit, replace(policy, calls=calls), cursor)
+        def made(at: URL, edge: str, target: str) -> dict[str, AsyncEngine]:
+            circuit = breaker.told(edge, policy.breaker)
+            few = replace(policy, calls=system_pool)
+            many = replace(policy, calls=pool or policy.calls)
+            return {
+                PERSON: _engine(at, edge, target, circuit, many, PersonalCursor),
+                SYSTEM: _engine(_as(at, system), edge, target, circuit, few, psycopg.AsyncCursor),
+            }
 
-        self.engine = made(self._url, pool or policy.calls, PersonalCursor)
-        self.system = made(system, system_pool, psycopg.AsyncCursor)
+        engines = made(self._url, edge or target, target)
+        self.engine, self.system = engines[PERSON], engines[SYSTEM]
+        self._singles = {role: _single(engine) for role, engine in engines.items()}
+        self.replica: Replica | None = None
+        if replicas:
+            at = make_url(replicas[0]).set(drivername=_DRIVER)
+            standbys = made(at, replica_of(edge or target), replica_of(target))
+            self.replica = Replica(
+                {role: _single(engine) for role, engine in standbys.items()},
+                primary=self._singles[SYSTEM],
+                target=replica_of(target),
+            )
 
     async def prepare(self) -> None:
         """Bring the schema to its newest revision; instances that start together take turns."""
         await asyncio.to_thread(self._migrate)
+        if self.replica is not None:
+            self.replica.start()
+
+    async def read(
+        self, statement: TextClause, values: Mapping[str, Any], *, role: str = PERSON, may_lag: bool = False
+    ) -> Sequence[RowMapping]:
+        """Read rows by one statement, as one of the two roles, from whoever has them.
+
+        What `may_lag` is asked of the standby, and of the primary only where that does not do. All else is asked of
+        the primary, so that people see what they have just written, and what is kept in a cache is not older than what
+        made it be dropped there. Where the primary fails the standby stands in, unless it was left behind
+        (`replica.MAX_LAG_S`): without a lag that is known to be small there is no answer rather than an old one.
+
+        Raises:
+            FAILURES: neither answers.
+        """
+        replica = self.replica
+        if replica is None or not replica.may_serve:
+            return await rows(self._singles[role], statement, values)
+        if may_lag:
+            with contextlib.suppress(*FAILURES):
+                return await rows(replica.singles[role], statement, values)
+        try:
+            return await rows(self._singles[role], statement, values)
+        except FAILURES as error:
+            if may_lag or not replica.may_serve:  # it was asked already, or fell behind meanwhile
+                raise
+            found = await rows(replica.singles[role], statement, values)
+            note(StandIn(target=self._target, source=REPLICA, reason=error_type(error)))
+            return found
 
     async def check(self) -> None:
         """Ask the server whether it answers."""
@@ -105,6 +158,8 @@ class Database:
 
     async def close(self) -> None:
         """Close all connections."""
+        if self.replica is not None:
+            await self.replica.close()
         await self.engine.dispose()
         await self.system.dispose()
 
@@ -127,6 +182,21 @@ class Database:
             environment.run_migrations()
 
 
+def replica_of(word: str) -> str:
+    """Return what the standby's edge, or its end, is called: ``feed->feed-db-replica``."""
+    return f"{word}-replica"
+
+
+def optional(database: Database) -> dict[str, Replica]:
+    """Return the standby of a database, if there is one, as a store that a service can do without."""
+    return {} if database.replica is None else {database.replica.target: database.replica}
+
+
+def _single(engine: AsyncEngine) -> AsyncEngine:
+    """Return the engine for what is one statement: no BEGIN, no COMMIT."""
+    return engine.execution_options(isolation_level="AUTOCOMMIT")
+
+
 def _engine(
     url: URL, edge: str, target: str, circuit: breaker.Breaker, policy: Policy, cursor: type[psycopg.AsyncCursor[Any]]
 ) -> AsyncEngine:
@@ -147,8 +217,8 @@ def _engine(
     return engine
 
 
-def _as(url: URL, login: Login) -> URL:
-    return url.set(username=login.name, password=login.password)
+def _as(url: URL, login: Login | None) -> URL:
+    return url if login is None else url.set(username=login.name, password=login.password)
 
 
 class _Connection(psycopg.AsyncConnection[Any]):

@@ -95,6 +95,8 @@ class Tokens:
             id=document["user_id"], session_id=document["session_id"], expires_at_s=float(document["expires_at"])
         )
         self._remember(token, person, now_s)
+        if _kid(token) not in self._keys:  # one that followed since: what is served now can be served without auth
+            await self._take_keys()
         return person
 
     def _remember(self, token: str, person: Person, now_s: float) -> None:
@@ -108,7 +110,7 @@ class Tokens:
 
     def _locally(self, token: str, now_s: float) -> Person:
         try:
-            key = self._keys.get(str(jwt.get_unverified_header(token).get("kid")))
+            key = self._keys.get(_kid(token))
             if key is None:
                 raise TokenUnchecked("auth is away, and the token is signed by a key not seen here; try again")
             claims = jwt.decode(
@@ -124,14 +126,22 @@ class Tokens:
 
     async def _keep_keys(self) -> None:
         while True:
-            try:
-                with untraced():
-                    reply = await self._auth.call("GET", JWKS)
-                found = {key["kid"]: jwt.PyJWK(key).key for key in reply.json()["keys"]} if reply.status == 200 else {}
-            except (EdgeUnavailable, jwt.PyJWTError, ValueError, KeyError, TypeError):
-                found = {}
-            self._keys = found or self._keys
-            await asyncio.sleep(_KEYS_EVERY_S if found else _RETRY_S)
+            is_known = await self._take_keys()
+            await asyncio.sleep(_KEYS_EVERY_S if is_known else _RETRY_S)
+
+    async def _take_keys(self) -> bool:
+        try:
+            with untraced():
+                reply = await self._auth.call("GET", JWKS, timeout_s=_ASK_S)
+            found = {key["kid"]: jwt.PyJWK(key).key for key in reply.json()["keys"]} if reply.status == 200 else {}
+        except (EdgeUnavailable, jwt.PyJWTError, ValueError, KeyError, TypeError):
+            return False
+        self._keys = found or self._keys
+        return bool(found)
+
+
+def _kid(token: str) -> str:
+    return str(jwt.get_unverified_header(token).get("kid"))
 
 
 def bearer(header: str | None) -> str | None:

@@ -12,7 +12,7 @@ from tracelab.conventions import METRIC_MESSAGES
 from tracelab.services.kit import viewer
 from tracelab.services.kit.app import Parts, build
 from tracelab.services.kit.cache import Cache
-from tracelab.services.kit.database import Database
+from tracelab.services.kit.database import Database, optional
 from tracelab.services.kit.edge import Edge
 from tracelab.services.kit.identifier import new_id
 from tracelab.services.kit.limit import Limits
@@ -37,6 +37,7 @@ def create_app(settings: ServiceSettings) -> ASGIApp:
     database = Database(
         settings.edges["messages-db"][0],
         settings.roles.get("messages-db"),
+        replicas=settings.edges.get("messages-db-replica", ()),
         target="messages-db",
         edge="messaging->messages-db",
         migrations=Path(__file__).with_name("migrations"),
@@ -113,7 +114,7 @@ def create_app(settings: ServiceSettings) -> ASGIApp:
             routers=[router],
             lifespan=lifespan,
             required={"messages-db": database},
-            optional={"messages-redis": channel},
+            optional={"messages-redis": channel, **optional(database)},
             translations={ConversationMissing: 404, InvalidMessage: 422},
             state={"tokens": tokens, "messaging": messaging, "writes": Limits(cache)},
         )

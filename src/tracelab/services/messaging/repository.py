@@ -32,6 +32,7 @@ class SqlArchive:
     """Implements `Archive`, finds what an instance missed, and who shares a conversation with whom."""
 
     def __init__(self, database: Database) -> None:
+        self._database = database
         self._engine = database.engine
         self._single = database.engine.execution_options(isolation_level="AUTOCOMMIT")  # one statement: no BEGIN
         self._system = database.system
@@ -81,16 +82,15 @@ class SqlArchive:
 
     async def conversation(self, conversation_id: str) -> Conversation:
         """Return a conversation; raise `ConversationMissing`."""
-        found = await self._rows(statements.BY_ID, id=conversation_id)
+        found = await self._database.read(statements.BY_ID, {"id": conversation_id})
         if not found:
             raise ConversationMissing("there is no such conversation")
         return _conversation(found[0])
 
     async def conversations(self, user_id: str, limit: int, before: str | None) -> list[Conversation]:
         """Return a member's conversations, that with the newest message first, and what is unread in each."""
-        rows = await self._rows(
-            statements.MINE, user_id=user_id, limit=limit, before=before or statements.NEWEST, most=MAX_UNREAD
-        )
+        values = {"user_id": user_id, "limit": limit, "before": before or statements.NEWEST, "most": MAX_UNREAD}
+        rows = await self._database.read(statements.MINE, values, may_lag=before is not None)
         return [
             _conversation(row, last=_message(row) if row["id"] else None, unread=row["unread"], read=row["read"] or {})
             for row in rows
@@ -127,13 +127,13 @@ class SqlArchive:
 
     async def history(self, user_id: str, conversation_id: str, limit: int, before: str | None) -> list[Message]:
         """Return messages to a member, newest first; raise `ConversationMissing` to others."""
-        rows = await self._rows(
-            statements.HISTORY,
-            user_id=user_id,
-            conversation_id=conversation_id,
-            limit=limit,
-            before=before or statements.NEWEST,
-        )
+        values = {
+            "user_id": user_id,
+            "conversation_id": conversation_id,
+            "limit": limit,
+            "before": before or statements.NEWEST,
+        }
+        rows = await self._database.read(statements.HISTORY, values, may_lag=before is not None)
         if not rows:
             raise ConversationMissing("there is no such conversation")
         return [_message(row) for row in rows if row["id"]]
@@ -163,8 +163,9 @@ class SqlArchive:
 
     async def contacts(self, user_id: str, limit: int) -> list[str]:
         """Return people who share a conversation with somebody."""
+        values = {"user_id": user_id, "limit": limit}
         with acting_as(user_id):
-            return [row["id"] for row in await self._rows(statements.CONTACTS, user_id=user_id, limit=limit)]
+            return [row["id"] for row in await self._database.read(statements.CONTACTS, values, may_lag=True)]
 
     async def missed(self, users: Sequence[str], since_ns: int) -> AsyncIterator[Envelope]:
         """Yield the messages to some people that were stored since a time, oldest first."""

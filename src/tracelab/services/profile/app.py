@@ -8,7 +8,7 @@ from starlette.types import ASGIApp
 
 from tracelab.services.kit.app import Parts, build
 from tracelab.services.kit.cache import Cache
-from tracelab.services.kit.database import Database
+from tracelab.services.kit.database import Database, optional
 from tracelab.services.kit.edge import Edge
 from tracelab.services.kit.limit import Limits
 from tracelab.services.kit.outbox import Outbox
@@ -30,6 +30,7 @@ def create_app(settings: ServiceSettings) -> ASGIApp:
     database = Database(
         settings.edges["user-db"][0],
         settings.roles.get("user-db"),
+        replicas=settings.edges.get("user-db-replica", ()),
         target="user-db",
         edge="profile->user-db",
         migrations=Path(__file__).with_name("migrations"),
@@ -68,7 +69,7 @@ def create_app(settings: ServiceSettings) -> ASGIApp:
             routers=[router],
             lifespan=lifespan,
             required={"user-db": database},
-            optional={"profile-redis": cache},
+            optional={"profile-redis": cache, **optional(database)},
             translations={ProfileMissing: 404, FollowsSelf: 422, BadCursor: 422, Departed: 410},
             state={
                 "tokens": tokens,

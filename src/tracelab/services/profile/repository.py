@@ -39,6 +39,7 @@ class SqlProfiles:
     """Implements `Profiles`."""
 
     def __init__(self, database: Database) -> None:
+        self._database = database
         self._system = database.system
         self._single = database.engine.execution_options(isolation_level="AUTOCOMMIT")  # one statement: no BEGIN
 
@@ -51,7 +52,7 @@ class SqlProfiles:
 
     async def get(self, user_id: str) -> Profile:
         """Return a profile; raise `ProfileMissing`."""
-        return await self._one(sql.GET, {"user_id": user_id})
+        return _single(await self._database.read(sql.GET, {"user_id": user_id}))
 
     async def update(self, user_id: str, change: Change) -> Profile:
         """Change a profile and return it; raise `ProfileMissing`."""
@@ -62,7 +63,7 @@ class SqlProfiles:
             "avatar_id": change.avatar_id,
             "is_avatar_new": change.is_avatar_new,
         }
-        return await self._one(sql.UPDATE, values)
+        return _single(await self._rows(sql.UPDATE, values))
 
     async def follow(self, follow: Follow) -> None:
         """Remember that one follows another; raise `ProfileMissing`."""
@@ -77,11 +78,13 @@ class SqlProfiles:
 
     async def following(self, user_id: str) -> Sequence[str]:
         """Return the ids of those a person follows, in order of ids."""
-        return [row["followed_id"] for row in await self._rows(sql.FOLLOWING, {"user_id": user_id})]
+        rows = await self._database.read(sql.FOLLOWING, {"user_id": user_id})
+        return [row["followed_id"] for row in rows]
 
     async def followers(self, user_id: str) -> Sequence[str]:
         """Return the ids of a person's followers, in order of ids."""
-        return [row["follower_id"] for row in await self._rows(sql.FOLLOWERS, {"user_id": user_id})]
+        rows = await self._database.read(sql.FOLLOWERS, {"user_id": user_id})
+        return [row["follower_id"] for row in rows]
 
     async def search(self, query: str, limit: int, after: Mark | None) -> list[Found]:
         """Return who is called so, or nearly so, the best first, in one statement."""
@@ -99,7 +102,7 @@ class SqlProfiles:
             "distance": at.distance if at.tier == 2 else -1,
             "distance_id": at.user_id if at.tier == 2 else _NOBODY,
         }
-        return [_found(row) for row in await self._rows(sql.SEARCH, values)]
+        return [_found(row) for row in await self._database.read(sql.SEARCH, values, may_lag=True)]
 
     async def leave(self, user_id: str) -> Departure:
         """Delete a profile and all its follows, as often as asked, and leave word for everybody concerned."""
@@ -125,15 +128,15 @@ class SqlProfiles:
         async with self._single.connect() as connection:
             await connection.execute(statement, values)
 
-    async def _one(self, statement: TextClause, values: Mapping[str, Any]) -> Profile:
-        rows = await self._rows(statement, values)
-        if not rows:
-            raise ProfileMissing("there is no such person")
-        return _profile(rows[0])
-
     async def _rows(self, statement: TextClause, values: Mapping[str, Any]) -> Sequence[RowMapping]:
         async with self._single.connect() as connection:
             return (await connection.execute(statement, values)).mappings().all()
+
+
+def _single(rows: Sequence[RowMapping]) -> Profile:
+    if not rows:
+        raise ProfileMissing("there is no such person")
+    return _profile(rows[0])
 
 
 def _profile(row: RowMapping) -> Profile:
