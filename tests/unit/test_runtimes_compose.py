@@ -10,13 +10,13 @@ import yaml
 
 import tracelab
 from tracelab import settings
-from tracelab.errors import UsageError
+from tracelab.errors import InfrastructureError, UsageError
 from tracelab.experiment import boot
 from tracelab.platform.social import SOCIAL, social
 from tracelab.platform.stack.full import stack
 from tracelab.platform.topology import Kind
 from tracelab.runtimes import answer
-from tracelab.runtimes.compose import render, service, variable
+from tracelab.runtimes.compose import program, render, service, variable
 from tracelab.runtimes.containers import image, label
 from tracelab.runtimes.port import UpOptions
 from tracelab.runtimes.postgresql import Passwords, ownership
@@ -221,3 +221,30 @@ def test_a_place_is_for_the_external_runtime(tmp_path: Path) -> None:
     options = UpOptions(home=tmp_path, at={"gateway": "http://127.0.0.1:1"})
     with pytest.raises(UsageError, match="--gateway says where a platform is"):
         boot.up(SOCIAL, options, runtime_name="embedded", on_event=lambda _event: None)
+
+
+@pytest.mark.parametrize(
+    ("said", "why"),
+    [
+        ("1.25.0", r"expected a compose program of version 1\.29 or later, got \S+ 1\.25\.0$"),
+        ("", r"expected a compose program of version 1\.29 or later, got \S+ that names no version$"),
+    ],
+)
+def test_an_old_program_is_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, said: str, why: str) -> None:
+    """Before anything is rendered, with its version; so is a program that is none."""
+    old = tmp_path / "compose"
+    old.write_text(f"#!/bin/sh\necho {said}\n")
+    old.chmod(0o755)
+    monkeypatch.setenv("TRACELAB_COMPOSE_BIN", str(old))
+    with pytest.raises(InfrastructureError, match=why):
+        program.find()
+
+
+@pytest.mark.parametrize("said", ["1.29.2", "2.0.1", "v5.6.0"])
+def test_a_program_is_known_by_its_version(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, said: str) -> None:
+    """Both that are spoken of, however they write it."""
+    new = tmp_path / "compose"
+    new.write_text(f"#!/bin/sh\necho {said}\n")
+    new.chmod(0o755)
+    monkeypatch.setenv("TRACELAB_COMPOSE_BIN", str(new))
+    assert program.find().version == f"{new} {said}"
