@@ -141,13 +141,13 @@ def test_what_was_started_by_hand_is_taken_up(by_hand: ByHand, client: docker.Do
     assert containers(client, by_hand.project) == before
     assert len(before) == len(SOCIAL.components)
     named = ("--name", by_hand.project)
-    people = ("--users", "20", "--warmup", "4s", "--duration", "8s", "--fail-on", "fail")
+    people = ("--users", "10", "--warmup", "2s", "--duration", "3s", "--fail-on", "fail")
     code, said = by_hand.tracelab("scenario", "timeline", *named, *people)
     (run,) = by_hand.runs()
     assert (run["runtime"], run["state"]) == ("compose", "finished"), said
     account = json.loads((by_hand.home / "runs" / run["id"] / "account.json").read_text())
     assert account["complete"], account
-    code, said = by_hand.tracelab("chaos", "kill", "redis", *named, "--for", "3s", "--no-load")
+    code, said = by_hand.tracelab("chaos", "kill", "redis", *named, "--for", "1s", "--no-load")
     assert code == 0, said
     assert said.count("connect refused") >= 4, said
     assert "healed" in said
@@ -157,7 +157,7 @@ def test_what_was_started_by_hand_is_taken_up(by_hand: ByHand, client: docker.Do
 
 def test_load_runs_in_a_container_too(by_hand: ByHand) -> None:
     """The profile `load` drives the platform from inside its network, by any scenario."""
-    people = ("--users", "5", "--warmup", "3s", "--duration", "4s", "--fail-on", "fail", "--no-judge")
+    people = ("--users", "2", "--warmup", "1s", "--duration", "2s", "--fail-on", "fail", "--no-judge")
     said = by_hand.compose("--profile", "load", "run", "--rm", "-T", "load", "scenario", "timeline", *people)
     assert "steady" in said
 

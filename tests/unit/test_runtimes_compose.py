@@ -42,8 +42,10 @@ def filled(value: Any, **given: str) -> Any:
     return "$".join(parts)
 
 
-def test_the_committed_file_is_the_rendered_one() -> None:
-    """`just render` makes it, and everything that it mounts; nothing else is in that folder."""
+def test_the_committed_file_is_the_rendered_one(monkeypatch: pytest.MonkeyPatch) -> None:
+    """`just render` makes it, and everything that it mounts, whoever runs that; nothing else is in that folder."""
+    for name in (*settings.TUNED, "TRACELAB_TEST_BREAK", "TRACELAB_FFMPEG_BIN"):
+        monkeypatch.setenv(name, "7")
     rendered = render.files(SOCIAL)
     for name, text in rendered.items():
         assert (ROOT / name).read_text(encoding="utf-8") == text, f"{name}: just render"
