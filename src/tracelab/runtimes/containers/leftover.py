@@ -60,8 +60,10 @@ def remove(client: docker.DockerClient, wanted: Filters, *, keep_data: bool = Fa
     """
     found = containers(client, wanted)
     front = [c for c in found if c["Labels"].get(label.KIND) in _FRONT]
+    # What is no component ends last: where it hands out sources, those who have them would begin anew meanwhile.
+    beside = [c for c in found if label.INSTANCE not in c["Labels"]]
     with ThreadPoolExecutor(_AT_ONCE) as pool:
-        for group in (front, [c for c in found if c not in front]):
+        for group in (front, [c for c in found if c not in front and c not in beside], beside):
             yield from pool.map(lambda container: _end(client, container), group)
     for network in client.networks.list(filters=wanted):
         _surely(network.remove)
