@@ -25,6 +25,7 @@ peers:
 render:
     python -m tracelab.platform.stack.render dashboards
     python -m tracelab.testing.openapi
+    python -m tracelab.runtimes.compose.render .
 
 # The tests that need a container engine alone; `.ci/engine just containers` starts one where root and apt are.
 containers *ARGS:

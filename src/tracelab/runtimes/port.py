@@ -9,6 +9,8 @@ from typing import Protocol, runtime_checkable
 from tracelab.platform.handle import Platform
 from tracelab.platform.topology import Topology
 
+EXTERNAL = "external"  # the runtime of platforms that somebody else started
+
 
 class Capability(StrEnum):
     """A thing that a runtime may be able to do; the default is that it cannot."""
@@ -40,7 +42,8 @@ class UpOptions:
     """How a platform is started.
 
     `ports` fixes the ports of some components (``{"gateway": 8080}``), `use` names by URL the stores that somebody else
-    runs (``{"auth-db": "postgresql://..."}``), `images` the set of images, where the runtime has any.
+    runs (``{"auth-db": "postgresql://..."}``), `images` the set of images, where the runtime has any. `at` says where
+    a platform is that somebody else started: the URLs of its ``gateway`` and ``collector``, and ``statsd`` (host:port).
     """
 
     home: Path
@@ -52,6 +55,7 @@ class UpOptions:
     timeout_s: float = 60.0
     use: dict[str, str] = field(default_factory=dict)
     images: str | None = None
+    at: dict[str, str] = field(default_factory=dict)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -129,3 +133,11 @@ class Tending(Protocol):
 
     def reset(self, platform: Platform, on_event: OnEvent) -> None:
         """Remove everything that people left in databases, caches and objects; everything is ready again afterwards."""
+
+
+@runtime_checkable
+class TakingUp(Protocol):
+    """What a runtime that may take up what somebody else started can be asked besides."""
+
+    def forget(self, platform: Platform, on_event: OnEvent) -> None:
+        """Undo an `up`: stop what it started, and forget what it took up, which stays as it is."""

@@ -1,6 +1,7 @@
 """Run one component of the platform as a container's only program: ``python -m ...component KIND``.
 
-Everything comes from ``TRACELAB_`` variables. Servers take this process's place (exec), so that they are the
+Everything comes from ``TRACELAB_`` variables; ``TRACELAB_KIND`` goes before the words of the command, which may then be
+those that another image would need for the same. Servers take this process's place (exec), so that they are the
 container's first process and get the engine's signals; what is Python runs in it. A restart finds its data again.
 """
 
@@ -17,7 +18,7 @@ from pathlib import Path
 from tracelab import settings
 from tracelab.errors import InfrastructureError, TracelabError, UnknownName
 from tracelab.runtimes import postgresql, program, valkey
-from tracelab.runtimes.containers import gateway
+from tracelab.runtimes.containers import gateway, source
 from tracelab.settings import Given
 
 _EVERYWHERE = "0.0.0.0"  # noqa: S104 -- a container's own network; what is published is published on loopback
@@ -27,7 +28,7 @@ _PLAIN = {"PATH": "/usr/bin:/bin", "LC_ALL": "C"}
 
 
 def main() -> int:
-    """Run the component that the first argument names, until it ends."""
+    """Run the component that ``TRACELAB_KIND`` or else the first argument names, until it ends."""
     kinds = {
         "database": _database,
         "cache": _cache,
@@ -36,12 +37,16 @@ def main() -> int:
         "collector": _collector,
         "service": _service,
         "identity-provider": _service,
+        "source": _source,
     }
+    given = settings.component()
     try:
-        kind = sys.argv[1] if len(sys.argv) > 1 else ""
+        kind = given.get("kind") or (sys.argv[1] if len(sys.argv) > 1 else "")
         if kind not in kinds:
             raise UnknownName("component kind", kind, kinds, hint="docker run IMAGE service")
-        kinds[kind](settings.component())
+        if "source" in given and kind != "source":
+            source.follow(Path(given["source"]))
+        kinds[kind](given)
     except TracelabError as cause:
         sys.stderr.write(f"{cause.message}\n")
         return int(cause.exit_code)
@@ -92,7 +97,8 @@ def _cache(given: Given) -> None:
 
 
 def _gateway(given: Given) -> None:
-    _become(gateway.command(str(program.find(program.NGINX)), given["configuration"], given["access_log"]))
+    binary, network = str(program.find(program.NGINX)), given.get("network", "")
+    _become(gateway.command(binary, given["configuration"], given["access_log"], network=network))
 
 
 def _object_store(given: Given) -> None:
@@ -126,6 +132,10 @@ def _collector(given: Given) -> None:
 def _service(given: Given) -> None:
     os.environ["TRACELAB_BOOT"] = secrets.token_hex(4)  # a container that starts again keeps its environment
     _serve("tracelab.services.kit.process:main", {"app": given["app"]}, {"http": _listen(given)})
+
+
+def _source(given: Given) -> None:
+    source.hand_out(Path(given["mounted"]), Path(given["source"]))
 
 
 def _listen(given: Given) -> socket.socket:

@@ -15,13 +15,13 @@ from tracelab.platform.topology import Component, Kind, Topology
 from tracelab.runtimes import postgresql
 from tracelab.runtimes.containers import gateway, image, stack
 from tracelab.runtimes.containers.spec import Spec
-from tracelab.runtimes.ports import Ports
+from tracelab.runtimes.ports import Numbers, Ports
 from tracelab.runtimes.probe import Question
 from tracelab.runtimes.wiring import HOST, STATSD, Secrets, Wiring, role
 
 GRPC: Final = "collector/grpc"
-_GRPC_PORT: Final = 4317
-_STATSD_PORT: Final = 8125
+GRPC_PORT: Final = 4317
+STATSD_PORT: Final = 8125
 _PORTS: Final = {
     Kind.DATABASE: 5432,
     Kind.CACHE: 6379,
@@ -31,7 +31,7 @@ _PORTS: Final = {
     Kind.IDENTITY_PROVIDER: 8000,
     Kind.GATEWAY: 8080,
 }
-_FIRST_STACK_HOST: Final = 200
+FIRST_STACK_HOST: Final = 200
 _FIRST_HOST: Final = 10  # the lower addresses of a network are its gateway's and the engine's
 _DATA: Final = "/data"
 _ROLES: Final = "/docker-entrypoint-initdb.d/roles.sql"  # run by the image's entry point when it has made the cluster
@@ -39,12 +39,6 @@ _LOG_FOLDER: Final = "/var/log/tracelab"
 _ACCESS_LOG: Final = f"{_LOG_FOLDER}/access.json"
 ACCESS_LOG_VOLUME: Final = "access-log"
 _EVERYWHERE: Final = "0.0.0.0"  # noqa: S104 -- in a container's own network; published on loopback alone
-_WORDS: Final = {
-    Kind.DATABASE: "postgres",
-    Kind.CACHE: "valkey",
-    Kind.OBJECT_STORE: "object-store",
-    Kind.GATEWAY: "nginx",
-}
 
 
 def reserve(topology: Topology, ports: Ports, images: str) -> None:
@@ -66,15 +60,19 @@ def words(topology: Topology, images: str, used: Mapping[str, str]) -> tuple[str
         return (image.TRACELAB,)
     kinds = {c.kind for c in topology.components if c.name not in used}
     telemetry = stack.words() if Kind.COLLECTOR in kinds else ()
-    return (image.TRACELAB, *(word for kind, word in _WORDS.items() if kind in kinds), *telemetry)
+    return (image.TRACELAB, *(word for kind, word in image.MAKERS.items() if kind in kinds), *telemetry)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Planner:
-    """Makes the spec of each instance; `subnet` is the platform's network, `life` names this life of the platform."""
+    """Makes the spec of each instance; `subnet` is the platform's network, `life` names this life of the platform.
+
+    `trusted` numbers the addresses of the subnet whose word for a client's address the gateway takes: the first is the
+    engine's proxy.
+    """
 
     topology: Topology
-    ports: Ports
+    ports: Numbers
     secrets: Secrets
     subnet: IPv4Network
     name: str
@@ -82,6 +80,7 @@ class Planner:
     images: str
     life: str
     used: Mapping[str, str]
+    trusted: tuple[int, ...] = (1,)
     otlp_to: str | None = None
 
     def wiring(self) -> Wiring:
@@ -93,7 +92,7 @@ class Planner:
                 addresses[instance] = f"{hosts + len(addresses)}:{_PORTS[component.kind]}"
         for component in self.topology.of_kind(Kind.COLLECTOR):
             host = addresses[component.instance_ids[0]].partition(":")[0]
-            addresses[STATSD] = f"{host}:{_STATSD_PORT}"
+            addresses[STATSD] = f"{host}:{STATSD_PORT}"
         return Wiring(
             topology=self.topology,
             addresses=addresses,
@@ -127,7 +126,7 @@ class Planner:
 
     @property
     def _stack_host(self) -> IPv4Address:
-        return self.subnet.network_address + _FIRST_STACK_HOST
+        return self.subnet.network_address + FIRST_STACK_HOST
 
     def _stack(self, wiring: Wiring) -> Addresses | None:
         """Return where the telemetry stack is; None where there is none."""
@@ -218,11 +217,10 @@ class Planner:
             listen=_PORTS[Kind.GATEWAY],
             address=_EVERYWHERE,
             upstreams=wiring.upstreams(component.name),
-            trusted=(str(self.subnet.network_address + 1),),  # where the engine's proxy comes from
+            trusted=tuple(str(self.subnet.network_address + number) for number in self.trusted),
             folder=Path(gateway.FOLDER),
             access_log=Path(_ACCESS_LOG),
-            run_as_root=not self._is_bundled,
-            modules=() if self._is_bundled else (gateway.NJS,),
+            run_as_root=False,  # where it does, in its makers' image, a directive of the command says so
             script=Path(script),
             openapi=Path(published),
         )
@@ -238,7 +236,7 @@ class Planner:
             wiring,
             question,
             image=image.reference("nginx"),
-            command=tuple(gateway.command("nginx", path, _ACCESS_LOG)),
+            command=tuple(gateway.command("nginx", path, _ACCESS_LOG, directives=gateway.MAKERS)),
             is_entry=True,
             volumes=volumes,
             files=files,
@@ -260,11 +258,11 @@ class Planner:
                 "TRACELAB_ENVIRONMENT": self.name,
                 "TRACELAB_LIFE": self.life,
                 "TRACELAB_GATEWAY_INSTANCE": gateways[0].instance_ids[0] if gateways else "",
-                "TRACELAB_GRPC_PORT": str(_GRPC_PORT),
-                "TRACELAB_STATSD_PORT": str(_STATSD_PORT),
+                "TRACELAB_GRPC_PORT": str(GRPC_PORT),
+                "TRACELAB_STATSD_PORT": str(STATSD_PORT),
             },
             volumes={ACCESS_LOG_VOLUME: _LOG_FOLDER},
-            published={f"{_GRPC_PORT}/tcp": self.ports[GRPC], f"{_STATSD_PORT}/udp": self.ports[STATSD]},
+            published={f"{GRPC_PORT}/tcp": self.ports[GRPC], f"{STATSD_PORT}/udp": self.ports[STATSD]},
         )
 
     def _service(self, component: Component, instance: str, wiring: Wiring) -> Spec:
