@@ -2,6 +2,7 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from pathlib import Path
 
 SUPERUSER = "postgres"
 FOLLOWER = "tracelab_standby"  # the role by which a standby reads its primary's log, and can do nothing else
@@ -19,7 +20,7 @@ INITDB = (
 SINGLE = ("-c", "fsync=off", "-c", "log_checkpoints=off", "-c", "exit_on_error=on")
 # Two of three databases are there to copy new ones from, which nobody does here: without them a data folder is a third.
 DROPPED = "UPDATE pg_database SET datistemplate = false;\nDROP DATABASE template0;\nDROP DATABASE template1;\n"
-# In the cluster's only database; where the server comes with it (`embedded.cluster.has_statements`).
+# In the cluster's only database; where the server comes with it (`has_statements`).
 STATEMENTS = "CREATE EXTENSION pg_stat_statements;\n"
 MONITOR = "tracelab_monitor"  # may read what the server counts, and no table
 # Durability over a crash of the machine costs boot time and protects nothing here: a platform's data lives as long as
@@ -86,6 +87,13 @@ def options(
         *(_COUNTED if has_statements else ()),
     )
     return [word for option in chosen for word in ("-c", option)]
+
+
+def has_statements(binary: Path) -> bool:
+    """Claim that a PostgreSQL comes with ``pg_stat_statements``: the wheel's does, some systems package it apart."""
+    install = binary.resolve().parent.parent
+    places = ("share/extension", "share/postgresql/extension", f"../../../share/postgresql/{install.name}/extension")
+    return any((install / place / "pg_stat_statements.control").exists() for place in places)
 
 
 def monitor(password: str) -> str:
