@@ -135,7 +135,8 @@ def following(*, host: str, port: str, name: str, password_file: str) -> list[st
 def followed(password: str) -> str:
     """Return the statements that let a standby follow, as often as they are run."""
     return (
-        f"DO $$ BEGIN CREATE ROLE {FOLLOWER} REPLICATION LOGIN; EXCEPTION WHEN duplicate_object THEN NULL; END $$;\n"
+        f"DO $$ BEGIN IF NOT EXISTS (SELECT FROM pg_roles WHERE rolname = '{FOLLOWER}')"
+        f" THEN CREATE ROLE {FOLLOWER} REPLICATION LOGIN; END IF; END $$;\n"
         f"ALTER ROLE {FOLLOWER} PASSWORD '{password}';\n"
     )
 
