@@ -95,10 +95,7 @@ class Tokens:
             id=document["user_id"], session_id=document["session_id"], expires_at_s=float(document["expires_at"])
         )
         self._remember(token, person, now_s)
-        if _kid(token) not in (
-            None,
-            *self._keys,
-        ):  # one that followed since: what is served now can be served without auth
+        if _kid(token) not in (None, *self._keys):  # a new one; who is served now can be served without auth
             await self._take_keys()
         return person
 
