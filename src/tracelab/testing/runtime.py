@@ -314,8 +314,10 @@ class RuntimeContract:
         assert set(emptied) == set(stores)
         assert re.fullmatch(r"[1-9]\d* rows of \d+ tables", emptied["auth-db#1"])
         self._until_healthy(runtime, platform)
-        assert posted(f"{platform.gateway}/api/auth/login", person) == 401
+        login = {word: person[word] for word in ("username", "password")}
+        assert posted(f"{platform.gateway}/api/auth/login", login) == 401
         assert posted(f"{platform.gateway}/api/auth/register", person) == 201
+        assert posted(f"{platform.gateway}/api/auth/login", login) == 200
 
     @staticmethod
     def _tending(runtime: Runtime) -> Tending:
