@@ -49,7 +49,7 @@ def test_it_is_driven_and_left_as_it_is(platform: Platform, tmp_path: Path) -> N
 
 
 def test_what_is_wrong_is_said(platform: Platform, tmp_path: Path) -> None:
-    """No URL, no answer, something that only who starts a platform can choose: each in words, and nothing is left."""
+    """No URL, no answer, somebody else's, a choice of who starts a platform: each in words, and nothing is left."""
     command = CommandLine(tmp_path, os.environ)
     reply = command.run("up", "--runtime", "external", "--collector", platform.collector)
     assert (reply.code, reply.message) == (2, "--gateway: expected http://HOST:PORT, got nothing")
@@ -58,6 +58,14 @@ def test_what_is_wrong_is_said(platform: Platform, tmp_path: Path) -> None:
         url = f"http://127.0.0.1:{nobody.getsockname()[1]}"
         reply = command.run("up", "--gateway", url, "--collector", platform.collector)
     assert (reply.code, reply.message) == (2, f"the gateway at {url} does not answer GET /health")
+    reply = command.run("up", "--gateway", platform.collector, "--collector", platform.gateway)
+    said = f"what answers at {platform.collector} is no gateway of a platform: expected JSON with 'openapi' from GET"
+    assert (reply.code, reply.message) == (2, f"{said} /api/openapi.json")
+    reply = command.run("up", "--gateway", platform.gateway, "--collector", platform.gateway)
+    said = f"what answers at {platform.gateway} is no collector of a platform: expected JSON with 'caches' from GET"
+    assert (reply.code, reply.message) == (2, f"{said} /tracelab/v1/status")
+    reply = command.run("up", "--gateway", platform.gateway, "--collector", platform.collector, "--db-replicas")
+    assert (reply.code, reply.message) == (2, "--db-replicas: who started the platform chose that")
     assert not handle.names(tmp_path)
     at = {"gateway": platform.gateway, "collector": platform.collector}
     with pytest.raises(UsageError, match="--images: who started the platform chose that"):

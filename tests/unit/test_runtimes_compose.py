@@ -10,16 +10,16 @@ import yaml
 
 import tracelab
 from tracelab import settings
-from tracelab.errors import UsageError
+from tracelab.errors import InfrastructureError, UsageError
 from tracelab.experiment import boot
 from tracelab.platform.social import SOCIAL, social
 from tracelab.platform.stack.full import stack
 from tracelab.platform.topology import Kind
 from tracelab.runtimes import answer
-from tracelab.runtimes.compose import render, service, variable
-from tracelab.runtimes.containers import image, label
+from tracelab.runtimes.compose import program, render, service, variable
+from tracelab.runtimes.containers import image, label, plan
 from tracelab.runtimes.port import UpOptions
-from tracelab.runtimes.postgresql import Passwords, ownership
+from tracelab.runtimes.postgresql import Passwords
 
 ROOT = Path(tracelab.__file__).parents[2]
 REFERENCE = re.compile(r"\$\{(\w+):-([^}]*)\}")
@@ -42,8 +42,10 @@ def filled(value: Any, **given: str) -> Any:
     return "$".join(parts)
 
 
-def test_the_committed_file_is_the_rendered_one() -> None:
-    """`just render` makes it, and everything that it mounts; nothing else is in that folder."""
+def test_the_committed_file_is_the_rendered_one(monkeypatch: pytest.MonkeyPatch) -> None:
+    """`just render` makes it, and everything that it mounts, whoever runs that; nothing else is in that folder."""
+    for name in (*settings.TUNED, "TRACELAB_TEST_BREAK", "TRACELAB_FFMPEG_BIN"):
+        monkeypatch.setenv(name, "7")
     rendered = render.files(SOCIAL)
     for name, text in rendered.items():
         assert (ROOT / name).read_text(encoding="utf-8") == text, f"{name}: just render"
@@ -154,7 +156,7 @@ def test_postgresqls_own_image_makes_the_same_roles() -> None:
     done = subprocess.run(["sh", "-c", script], env=environment, capture_output=True, text=True, check=True)
     owner, system = (environment[f"TRACELAB_{name}_PASSWORD"] for name in ("OWNER", "SYSTEM"))
     passwords = Passwords(service=environment["TRACELAB_PASSWORD"], owner=owner, system=system)
-    assert done.stdout == ownership("feed_db", passwords)
+    assert done.stdout == plan.roles("feed_db", passwords, environment["TRACELAB_MONITOR_PASSWORD"])
     given = settings.service(services["feed"]["environment"]).roles["feed-db"]
     assert (given.owner.password, given.system.password) == (owner, system)
     assert len({owner, system, passwords.service, environment["POSTGRES_PASSWORD"]}) == 4
@@ -221,3 +223,30 @@ def test_a_place_is_for_the_external_runtime(tmp_path: Path) -> None:
     options = UpOptions(home=tmp_path, at={"gateway": "http://127.0.0.1:1"})
     with pytest.raises(UsageError, match="--gateway says where a platform is"):
         boot.up(SOCIAL, options, runtime_name="embedded", on_event=lambda _event: None)
+
+
+@pytest.mark.parametrize(
+    ("said", "why"),
+    [
+        ("1.25.0", r"expected a compose program of version 1\.29 or later, got \S+ 1\.25\.0$"),
+        ("", r"expected a compose program of version 1\.29 or later, got \S+ that names no version$"),
+    ],
+)
+def test_an_old_program_is_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, said: str, why: str) -> None:
+    """Before anything is rendered, with its version; so is a program that is none."""
+    old = tmp_path / "compose"
+    old.write_text(f"#!/bin/sh\necho {said}\n")
+    old.chmod(0o755)
+    monkeypatch.setenv("TRACELAB_COMPOSE_BIN", str(old))
+    with pytest.raises(InfrastructureError, match=why):
+        program.find()
+
+
+@pytest.mark.parametrize("said", ["1.29.2", "2.0.1", "v5.6.0"])
+def test_a_program_is_known_by_its_version(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, said: str) -> None:
+    """Both that are spoken of, however they write it."""
+    new = tmp_path / "compose"
+    new.write_text(f"#!/bin/sh\necho {said}\n")
+    new.chmod(0o755)
+    monkeypatch.setenv("TRACELAB_COMPOSE_BIN", str(new))
+    assert program.find().version == f"{new} {said}"

@@ -116,7 +116,7 @@ def up(topology: Topology, options: UpOptions, *, runtime_name: str, on_event: O
             if running != runtime_name:
                 raise UsageError(
                     f"platform {options.name!r} is up already, in runtime {running}",
-                    hint=f"tracelab down --name {options.name}; or another one: tracelab --name two up",
+                    hint=f"tracelab down --name {options.name}; or another one: tracelab up --name two",
                 )
     is_proved = options.telemetry != "off" and runtime_name != EXTERNAL  # who started it did, and has its people
     began = time.monotonic()

@@ -26,7 +26,7 @@ from collections.abc import Callable, Iterator, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, ClassVar
 
 import psutil
 import pytest
@@ -47,7 +47,6 @@ SMALL = Topology(
     ),
     edges=(),
 )
-_LIFE_S = 60.0
 _HOLD = """
 import importlib, pathlib, sys, time
 from tracelab.platform import handle
@@ -114,6 +113,8 @@ class Booted:
 
 class RuntimeContract:
     """The tests; they share one platform, and each leaves it healthy."""
+
+    life_s: ClassVar[float] = 60.0
 
     def leftovers(self, home: Path) -> list[str]:
         """Return what is left of all platforms of a home. Derived classes add what only their runtime makes."""
@@ -384,8 +385,8 @@ class RuntimeContract:
         assert self.leftovers(tmp_path) == []
 
     def test_a_platform_outlives_its_command(self, runtime: Runtime, booted: Booted) -> None:
-        """It is healthy for as long as this takes, and at least a minute after `up` had returned."""
-        while time.monotonic() < booted.at_s + _LIFE_S:
+        """It is healthy for as long as this takes, and at least a minute (`life_s`) after `up` had returned."""
+        while time.monotonic() < booted.at_s + self.life_s:
             assert runtime.status(booted.platform).state == "healthy"
             time.sleep(0.5)
         assert _is_answered(booted.platform, "/health", None)

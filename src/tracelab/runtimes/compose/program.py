@@ -1,5 +1,6 @@
 """The compose program of this machine: Docker's plugin, or docker-compose 1.29."""
 
+import re
 import shutil
 import subprocess
 from collections.abc import Mapping, Sequence
@@ -12,6 +13,8 @@ from tracelab.errors import InfrastructureError
 from tracelab.runtimes.containers import engine
 
 _LINES: Final = 12
+_OLDEST: Final = (1, 29)  # the first in which what stands in the file works without a `version`
+_NUMBERS: Final = re.compile(r"(\d+)\.(\d+)")
 _LOOK_LIMIT_S: Final = 20
 _HINT: Final = (
     "install Docker's compose plugin or docker-compose 1.29, or name a program: TRACELAB_COMPOSE_BIN=PATH; "
@@ -70,14 +73,23 @@ def find() -> Program:
     """Return the program: that of ``TRACELAB_COMPOSE_BIN``, else Docker's plugin, else docker-compose.
 
     Raises:
-        InfrastructureError: there is none.
+        InfrastructureError: there is none, or all that are there are too old.
     """
     chosen = settings.binary("compose")
     candidates = [(chosen,)] if chosen else [("docker", "compose"), ("docker-compose",)]
+    old = []
     for words in candidates:
-        version = _version(words)
-        if version is not None:
-            return Program(words=words, version=version)
+        said = _version(words)
+        if said is None:
+            continue
+        found = _NUMBERS.search(said)
+        name = f"{' '.join(words)} {said or 'that names no version'}"
+        if found is not None and (int(found[1]), int(found[2])) >= _OLDEST:
+            return Program(words=words, version=name)
+        old.append(name)
+    if old:
+        oldest = ".".join(map(str, _OLDEST))
+        raise InfrastructureError(f"expected a compose program of version {oldest} or later, got {old[0]}", hint=_HINT)
     raise InfrastructureError(
         f"TRACELAB_COMPOSE_BIN={chosen}: expected a compose program there"
         if chosen
@@ -87,6 +99,7 @@ def find() -> Program:
 
 
 def _version(words: tuple[str, ...]) -> str | None:
+    """Return what a program calls its version, which may be nothing; None where there is no such program."""
     if shutil.which(words[0]) is None:
         return None
     done = subprocess.run(
@@ -97,4 +110,4 @@ def _version(words: tuple[str, ...]) -> str | None:
         timeout=_LOOK_LIMIT_S,
         check=False,
     )
-    return f"{' '.join(words)} {done.stdout.strip()}" if done.returncode == 0 else None
+    return done.stdout.strip() if done.returncode == 0 else None

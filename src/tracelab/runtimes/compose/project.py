@@ -17,6 +17,7 @@ from tracelab.runtimes.probe import Question
 
 _PROJECT: Final = "com.docker.compose.project"  # the label that every compose program gives
 _FILE: Final = "compose.json"
+_DEFAULT: Final = "default"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -58,21 +59,25 @@ def load(folder: Path) -> Project:
 
 
 def by_hand(client: docker.DockerClient, name: str) -> Project | None:
-    """Return the project that somebody started from our file without us; None where there is none.
+    """Return the project that somebody started from our file without us, and that a platform's name means.
+
+    A project's own name means it; the name that a platform has by default means the only project that is running.
 
     Raises:
-        UsageError: there are several, and none is called `name`.
+        UsageError: several are running, and the name is the default one.
     """
-    listed = leftover.containers(client, {"label": [label.INSTANCE, _PROJECT, f"{label.HOME}="]})
+    listed = leftover.containers(client, {"label": [label.INSTANCE, _PROJECT, f"{label.HOME}="], "status": ["running"]})
     projects = sorted({c["Labels"][_PROJECT] for c in listed})
     if name in projects:
         return Project(name=name, is_ours=False)
+    if name != _DEFAULT or not projects:
+        return None
     if len(projects) > 1:
         raise UsageError(
             f"several compose projects are up: {', '.join(projects)}; which one is meant?",
             hint=f"tracelab up --runtime compose --name {projects[0]}",
         )
-    return Project(name=projects[0], is_ours=False) if projects else None
+    return Project(name=projects[0], is_ours=False)
 
 
 def members(client: docker.DockerClient, project: Project) -> dict[str, Member]:

@@ -38,8 +38,6 @@ from tracelab.runtimes.containers.table import Row
 from tracelab.runtimes.port import BootEvent, OnEvent, UpOptions
 from tracelab.runtimes.ports import Ports
 
-_DEFAULT = "default"
-
 
 class Compose(Adopted):
     """Every instance is a service of a compose project."""
@@ -62,7 +60,7 @@ class Compose(Adopted):
             see_that_it_is_free(client, options)
             boot = _Boot(client, topology, options, place, on_event)
             found = project.by_hand(client, options.name)
-            if found is not None and options.name in (_DEFAULT, found.name):
+            if found is not None:
                 return boot.take_up(found)
             with leftover.none_on_failure(client, options.home, options.name, place):
                 return boot.start()

@@ -33,8 +33,8 @@ STATSD_TO: Final = "TRACELAB_STATSD_TO"
 ONWARD: Final = "TRACELAB_ONWARD"
 OTLP_TO: Final = "TRACELAB_OTLP_TO"
 _PYTHON: Final = (Kind.COLLECTOR, Kind.OBJECT_STORE, Kind.SERVICE, Kind.IDENTITY_PROVIDER)
-# What is drawn anew for each start, and what belongs to who starts it, stands in no file.
-_NOT_FIXED: Final = ("TRACELAB_BOOT", "TRACELAB_TEST_BREAK", "TRACELAB_FFMPEG_BIN")
+# What is drawn anew for each start and what belongs to who starts it stands in no file; what people tune is a variable.
+_NOT_FIXED: Final = ("TRACELAB_BOOT", "TRACELAB_TEST_BREAK", "TRACELAB_FFMPEG_BIN", *settings.TUNED)
 
 
 def image_of(word: str, default: str) -> str:

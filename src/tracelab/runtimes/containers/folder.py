@@ -31,7 +31,7 @@ def owned(folder: Path) -> Iterator[None]:
     if held is None:
         raise UsageError(
             f"platform {folder.name!r} is up already, or being started or stopped by another command",
-            hint="tracelab status; or another one: tracelab --name two up",
+            hint="tracelab status; or another one: tracelab up --name two",
         )
     try:
         yield

@@ -205,5 +205,5 @@ def see_that_it_is_free(client: docker.DockerClient, options: UpOptions) -> None
         if leftover.containers(client, label.filters(options.home, options.name)):
             raise UsageError(
                 f"platform {options.name!r} is up already",
-                hint="tracelab status; or tracelab down; or another one: tracelab --name two up",
+                hint="tracelab status; or tracelab down; or another one: tracelab up --name two",
             )

@@ -5,12 +5,13 @@ where its own people keep them, and `down` only forgets it.
 """
 
 import asyncio
+import json
 import shutil
 import time
-import urllib.error
 import urllib.request
 from collections.abc import Iterator
 from dataclasses import replace
+from http.client import HTTPException
 from typing import Final
 from urllib.parse import urlsplit
 
@@ -24,6 +25,8 @@ from tracelab.runtimes.port import EXTERNAL, BootEvent, Capability, Healed, Leas
 
 _LOOK_S: Final = 5.0
 _STATSD_PORT: Final = 8125
+# What only the real one answers, and a word that its answer has: who confuses two URLs is told so.
+_PROOF: Final = {"gateway": (gateway.OPENAPI, "openapi"), "collector": ("/tracelab/v1/status", "caches")}
 _HEALTH: Final = {Kind.GATEWAY.value: gateway.HEALTH, Kind.COLLECTOR.value: "/health"}
 _EXAMPLE: Final = "tracelab up --runtime external --gateway http://HOST:PORT --collector http://HOST:PORT"
 
@@ -39,7 +42,7 @@ class External:
 
         Raises:
             UsageError: a URL is missing or is none, or something was asked that only who starts a platform can do.
-            InfrastructureError: one of them does not answer.
+            InfrastructureError: one of them does not answer, or is something else.
         """
         began = time.monotonic()
         at = _read(topology, options)
@@ -50,6 +53,12 @@ class External:
                 if component.state != "healthy":
                     raise InfrastructureError(
                         f"the {component.name} at {at[component.name]} does not answer GET {_HEALTH[component.name]}",
+                        hint=_EXAMPLE,
+                    )
+                if not _is_one(component.name, at[component.name]):
+                    raise InfrastructureError(
+                        f"what answers at {at[component.name]} is no {component.name} of a platform: expected JSON"
+                        f" with {_PROOF[component.name][1]!r} from GET {_PROOF[component.name][0]}",
                         hint=_EXAMPLE,
                     )
                 on_event(BootEvent(component=component.name, state="healthy", at_s=time.monotonic() - began))
@@ -157,8 +166,22 @@ def _look(at: dict[str, str]) -> tuple[ComponentState, ...]:
 
 
 def _answers(url: str) -> bool:
+    return _get(url) is not None
+
+
+def _is_one(name: str, url: str) -> bool:
+    path, word = _PROOF[name]
+    try:
+        said = json.loads(_get(url + path) or b"")
+    except ValueError:
+        return False
+    return isinstance(said, dict) and word in said
+
+
+def _get(url: str) -> bytes | None:
+    """Return what is answered with a status of 2xx; None where nothing is."""
     try:
         with urllib.request.urlopen(url, timeout=_LOOK_S) as reply:  # noqa: S310 -- http was asked for
-            return bool(reply.status < 300)
-    except (OSError, urllib.error.URLError):
-        return False
+            return bytes(reply.read())
+    except (OSError, HTTPException):
+        return None
