@@ -17,9 +17,9 @@ from tracelab.platform.stack.full import stack
 from tracelab.platform.topology import Kind
 from tracelab.runtimes import answer
 from tracelab.runtimes.compose import program, render, service, variable
-from tracelab.runtimes.containers import image, label
+from tracelab.runtimes.containers import image, label, plan
 from tracelab.runtimes.port import UpOptions
-from tracelab.runtimes.postgresql import Passwords, ownership
+from tracelab.runtimes.postgresql import Passwords
 
 ROOT = Path(tracelab.__file__).parents[2]
 REFERENCE = re.compile(r"\$\{(\w+):-([^}]*)\}")
@@ -156,7 +156,7 @@ def test_postgresqls_own_image_makes_the_same_roles() -> None:
     done = subprocess.run(["sh", "-c", script], env=environment, capture_output=True, text=True, check=True)
     owner, system = (environment[f"TRACELAB_{name}_PASSWORD"] for name in ("OWNER", "SYSTEM"))
     passwords = Passwords(service=environment["TRACELAB_PASSWORD"], owner=owner, system=system)
-    assert done.stdout == ownership("feed_db", passwords)
+    assert done.stdout == plan.roles("feed_db", passwords, environment["TRACELAB_MONITOR_PASSWORD"])
     given = settings.service(services["feed"]["environment"]).roles["feed-db"]
     assert (given.owner.password, given.system.password) == (owner, system)
     assert len({owner, system, passwords.service, environment["POSTGRES_PASSWORD"]}) == 4

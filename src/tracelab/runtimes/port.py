@@ -103,12 +103,6 @@ class Runtime(Protocol):
     def down(self, platform: Platform, on_event: OnEvent, *, keep_data: bool = False) -> None:
         """Stop everything; no process, port, socket or temporary file is left. Idempotent."""
 
-    def restart(self, platform: Platform, instances: tuple[str, ...], on_event: OnEvent) -> None:
-        """Restart instances in order, each drained first and ready before the next ends.
-
-        Where a component has several instances, nobody meets an error.
-        """
-
     def kill(
         self, platform: Platform, instances: tuple[str, ...], *, fault_id: str, ttl_s: float, gracefully: bool = False
     ) -> Lease:

@@ -15,13 +15,14 @@ class Question:
     """How an instance is asked whether it is ready, as data: in which protocol, on which port of loopback.
 
     `word` is the path for ``http`` (any answer will do where `is_any`), the password for ``redis`` and the role for
-    ``postgresql``.
+    ``postgresql``. With `trust`, the path of an authority's certificate, HTTP is spoken over TLS.
     """
 
     protocol: str
     port: int
     word: str = ""
     is_any: bool = False
+    trust: str = ""
 
     async def why_not(self, *, timeout_s: float = 5.0) -> str | None:
         """Ask; None when it is ready."""
@@ -29,7 +30,8 @@ class Question:
             return await redis(self.port, self.word, timeout_s=timeout_s)
         if self.protocol == "postgresql":
             return await postgresql(self.port, self.word, timeout_s=timeout_s)
-        return await http(self.port, self.word, expected=None if self.is_any else 200, timeout_s=timeout_s)
+        tls = ssl.create_default_context(cafile=self.trust) if self.trust else None
+        return await http(self.port, self.word, expected=None if self.is_any else 200, timeout_s=timeout_s, tls=tls)
 
 
 async def http(

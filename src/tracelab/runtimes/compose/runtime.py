@@ -10,7 +10,7 @@ from pathlib import Path
 
 import docker
 
-from tracelab.errors import PlatformDown
+from tracelab.errors import PlatformDown, UsageError
 from tracelab.platform import handle
 from tracelab.platform.handle import Platform
 from tracelab.platform.topology import Topology
@@ -33,7 +33,7 @@ from tracelab.runtimes.containers import (
 )
 from tracelab.runtimes.containers.adopted import Adopted
 from tracelab.runtimes.containers.label import Filters
-from tracelab.runtimes.containers.runtime import by_instance, see_that_it_can_be_served, see_that_it_is_free
+from tracelab.runtimes.containers.runtime import by_instance, see_that_it_is_free, see_that_it_is_reachable
 from tracelab.runtimes.containers.table import Row
 from tracelab.runtimes.port import BootEvent, OnEvent, UpOptions
 from tracelab.runtimes.ports import Ports
@@ -54,7 +54,8 @@ class Compose(Adopted):
             InfrastructureError: the engine, the compose program, an image or a component refused.
         """
         place = handle.platform_folder(options.home, options.name)
-        see_that_it_can_be_served(self.name, topology, options)
+        _see_that_it_can_be_served(topology, options)
+        see_that_it_is_reachable(options)
         with folder.owned(place), engine.connected() as client:
             see_that_it_is_free(client, options)
             boot = _Boot(client, topology, options, place, on_event)
@@ -194,3 +195,16 @@ class _Boot:
     def _say(self, component: str, state: str, detail: str = "") -> None:
         at_s = time.monotonic() - self._began
         self._on_event(BootEvent(component=component, state=state, at_s=at_s, detail=detail))
+
+
+def _see_that_it_can_be_served(topology: Topology, options: UpOptions) -> None:
+    """Refuse what the file is not rendered with: HTTPS, and standbys of databases.
+
+    Raises:
+        UsageError: it was asked for.
+    """
+    if options.tls:
+        raise UsageError("runtime compose serves no HTTPS", hint="tracelab up --runtime containers --tls")
+    if any(component.replica_of for component in topology.components):
+        hint = "tracelab up --runtime containers --db-replicas"
+        raise UsageError("runtime compose starts no standbys of databases", hint=hint)

@@ -13,7 +13,7 @@ from tracelab.platform.topology import Component, Kind, Protocol, Topology
 from tracelab.runtimes import postgresql
 from tracelab.runtimes.compose import health
 from tracelab.runtimes.compose.variable import NETWORK, TELEMETRY_NETWORK, refer
-from tracelab.runtimes.containers import gateway, image, label
+from tracelab.runtimes.containers import gateway, image, label, plan
 from tracelab.runtimes.containers.engine import THIS_MACHINE
 from tracelab.runtimes.containers.spec import Spec
 
@@ -147,7 +147,7 @@ def roles() -> str:
     passwords = postgresql.Passwords(
         service="$TRACELAB_PASSWORD", owner="$TRACELAB_OWNER_PASSWORD", system="$TRACELAB_SYSTEM_PASSWORD"
     )
-    statements = postgresql.ownership("${TRACELAB_DATABASE}", passwords)
+    statements = plan.roles("${TRACELAB_DATABASE}", passwords, "$TRACELAB_MONITOR_PASSWORD")
     return (
         f"# Sourced by the image's entry point, whose function it calls.\ndocker_process_sql <<SQL\n{statements}SQL\n"
     )

@@ -114,7 +114,7 @@ def _secrets(topology: Topology) -> Secrets:
         service_token="local-only-service-token",  # noqa: S106 -- a secret of nobody's
         control_token="",
         superuser="local-only-superuser",
-        monitor="",
+        monitor="local-only-monitor",
         access_key="local-only-access-key",
         secret_key="local-only-secret-key",  # noqa: S106
         oauth="local-only-oauth-secret-of-32-bytes",
@@ -137,6 +137,7 @@ def named(secrets: Secrets) -> dict[str, str]:
         "TRACELAB_SECRET_KEY": secrets.secret_key,
         "TRACELAB_OAUTH_SECRET": secrets.oauth,
         "TRACELAB_PASSWORD_SUPERUSER": secrets.superuser,
+        "TRACELAB_PASSWORD_MONITOR": secrets.monitor,
         **{f"TRACELAB_PASSWORD_{upper(name)}": password for name, password in secrets.stores.items()},
         **{f"TRACELAB_PASSWORD_{upper(name)}_OWNER": password for name, password in secrets.owners.items()},
         **{f"TRACELAB_PASSWORD_{upper(name)}_SYSTEM": password for name, password in secrets.systems.items()},

@@ -3,7 +3,7 @@
 import contextlib
 import secrets
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 from pathlib import Path
@@ -14,7 +14,8 @@ from docker.errors import APIError, NotFound
 from tracelab.clock import now_ns
 from tracelab.errors import InfrastructureError, PlatformDown, UnknownName, UsageError
 from tracelab.platform.handle import Platform
-from tracelab.runtimes.containers import census, engine, folder, holds, label, leftover, logs, table
+from tracelab.platform.topology import Kind
+from tracelab.runtimes.containers import census, engine, folder, holds, label, leftover, logs, reset, table
 from tracelab.runtimes.containers.label import Filters
 from tracelab.runtimes.containers.lease import Keeper, KeptLease, end_keeper
 from tracelab.runtimes.containers.table import Row
@@ -30,7 +31,7 @@ _SETTLE_S = 1.5  # the gateway, and every client of ours, pass an instance over 
 class Adopted:
     """A platform's containers, by its table; a runtime derives from this and adds how they come to be."""
 
-    capabilities = frozenset({Capability.KILL, Capability.STOP})
+    capabilities = frozenset({Capability.KILL, Capability.STOP, Capability.RESTART, Capability.RESET})
 
     def filters(self, platform: Platform) -> Filters:
         """Return what finds everything of a platform in the engine."""
@@ -81,8 +82,10 @@ class Adopted:
 
         Raises:
             UnknownName: an instance does not exist.
+            UsageError: a fault holds one down.
             InfrastructureError: one did not become ready again; those after it were left alone.
         """
+        see_that_none_is_held(platform, instances)
         began = time.monotonic()
 
         def say(instance: str, state: str) -> None:
@@ -97,6 +100,32 @@ class Adopted:
             say(instance, "starting")
             lease.release()
             say(instance, "healthy")
+
+    def reset(self, platform: Platform, on_event: OnEvent) -> None:
+        """Remove everything that people left in databases, caches and objects; everything is ready again afterwards.
+
+        Raises:
+            UsageError: a fault holds something down.
+            InfrastructureError: a store cannot be emptied, or something did not become ready again.
+        """
+        began = time.monotonic()
+
+        def say(component: str, state: str, detail: str) -> None:
+            on_event(BootEvent(component=component, state=state, at_s=time.monotonic() - began, detail=detail))
+
+        see_that_none_is_held(platform)
+        with engine.connected() as client, contextlib.ExitStack() as stopped:
+            rows = list(self.rows(client, platform).values())
+            for kinds in reset.FRONT:
+                front = tuple(row.instance for row in rows if row.kind in kinds)
+                if Kind.OBJECT_STORE in kinds:  # emptied while all but those beside it are stopped
+                    for instance, found in reset.empty(client, rows):
+                        say(instance, "emptied", found)
+                lease = self.kill(
+                    platform, front, fault_id=f"reset-{secrets.token_hex(4)}", ttl_s=_RESTART_S, gracefully=True
+                )
+                stopped.callback(lease.release)
+        say("platform", "healthy", "nobody is registered, no session is valid")
 
     def kill(
         self, platform: Platform, instances: tuple[str, ...], *, fault_id: str, ttl_s: float, gracefully: bool = False
@@ -151,6 +180,17 @@ class Adopted:
 def home_of(platform: Platform) -> Path:
     """Return the home that a platform stands in."""
     return platform.folder.parent.parent
+
+
+def see_that_none_is_held(platform: Platform, instances: Sequence[str] | None = None) -> None:
+    """Refuse where a fault holds one of some instances down (None: any).
+
+    Raises:
+        UsageError: it does.
+    """
+    held = sorted({i for hold in holds.every(platform.folder) for i in hold.instances})
+    for instance in held if instances is None else [i for i in instances if i in held]:
+        raise UsageError(f"{instance} is held down by a fault", hint="tracelab chaos heal")
 
 
 def _kill(client: docker.DockerClient, rows: list[Row], *, gracefully: bool) -> Harmed:

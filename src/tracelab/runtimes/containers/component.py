@@ -6,25 +6,25 @@ container's first process and get the engine's signals; what is Python runs in i
 """
 
 import importlib
+import json
 import os
 import secrets
 import shutil
 import socket
-import subprocess
 import sys
 from collections.abc import Mapping
 from pathlib import Path
 
 from tracelab import settings
-from tracelab.errors import InfrastructureError, TracelabError, UnknownName
+from tracelab.errors import TracelabError, UnknownName
 from tracelab.runtimes import postgresql, program, valkey
-from tracelab.runtimes.containers import gateway, source
+from tracelab.runtimes.containers import gateway, source, standby
+from tracelab.runtimes.containers.tool import PLAIN, run
 from tracelab.settings import Given
 
 _EVERYWHERE = "0.0.0.0"  # noqa: S104 -- a container's own network; what is published is published on loopback
 _BACKLOG = 1024
 _DATAGRAM_BUFFER_BYTES = 1 << 20
-_PLAIN = {"PATH": "/usr/bin:/bin", "LC_ALL": "C"}
 
 
 def main() -> int:
@@ -55,36 +55,45 @@ def main() -> int:
 
 def _database(given: Given) -> None:
     data, binary = Path(given["data"]) / "postgres", program.find(program.POSTGRES)
-    if not (data / "PG_VERSION").exists():
-        passwords = postgresql.Passwords(
-            service=given["password"], owner=given["owner_password"], system=given["system_password"]
-        )
-        _make_cluster(data, binary, role=given["database"], passwords=passwords)
-    major = int((data / "PG_VERSION").read_text().strip())
-    words = ["-D", str(data), "-p", given["port"], *postgresql.options(major=major, listen=_EVERYWHERE)]
-    _become([str(binary), *words])
+    follower, following = given.get("follower_password", ""), list[str]()
+    if "primary" in given:
+        following = standby.follow(data, binary, given)
+    else:
+        if not (data / "PG_VERSION").exists():
+            _make_cluster(data, binary, given)
+        if follower:
+            standby.admit(data, binary, database=given["database"], password=follower)
+    words = postgresql.options(
+        major=int((data / "PG_VERSION").read_text().strip()),
+        listen=_EVERYWHERE,
+        has_statements=postgresql.has_statements(binary),
+        is_replicated=bool(follower),
+    )
+    _become([str(binary), "-D", str(data), "-p", given["port"], *words, *following])
 
 
-def _make_cluster(data: Path, binary: Path, *, role: str, passwords: postgresql.Passwords) -> None:
+def _make_cluster(data: Path, binary: Path, given: Given) -> None:
     """Make a cluster with its one database and the roles of it, whole or not at all."""
+    passwords = postgresql.Passwords(
+        service=given["password"], owner=given["owner_password"], system=given["system_password"]
+    )
     making = data.with_name("postgres.making")
     shutil.rmtree(making, ignore_errors=True)
     secret = data.with_name("postgres.superuser")
     secret.touch(mode=0o600)
     secret.write_text(secrets.token_hex(24))
-    _run([str(binary.with_name("initdb")), "-D", str(making), *postgresql.INITDB, f"--pwfile={secret}"])
+    run([str(binary.with_name("initdb")), "-D", str(making), *postgresql.INITDB, f"--pwfile={secret}"])
     secret.unlink()  # nobody logs in as the superuser
     with (making / "pg_hba.conf").open("a") as rules:
         rules.write("host all all all scram-sha-256\n")
-    statements = postgresql.DROPPED + postgresql.ownership(role, passwords)
-    _run([str(binary), "--single", "-D", str(making), *postgresql.SINGLE, postgresql.DATABASE], statements)
+    statements = (
+        postgresql.DROPPED
+        + (postgresql.STATEMENTS if postgresql.has_statements(binary) else "")
+        + postgresql.monitor(given["monitor_password"])
+        + postgresql.ownership(given["database"], passwords)
+    )
+    run([str(binary), "--single", "-D", str(making), *postgresql.SINGLE, postgresql.DATABASE], statements)
     making.rename(data)
-
-
-def _run(command: list[str], text: str = "") -> None:
-    done = subprocess.run(command, input=text, capture_output=True, text=True, env=_PLAIN, check=False)
-    if done.returncode:
-        raise InfrastructureError(f"{command[0]} ended with {done.returncode}: {(done.stderr or done.stdout)[-2000:]}")
 
 
 def _cache(given: Given) -> None:
@@ -102,8 +111,10 @@ def _gateway(given: Given) -> None:
 
 
 def _object_store(given: Given) -> None:
+    objects = Path(given["data"]) / "objects"
+    objects.mkdir(exist_ok=True)
     options = {
-        "data": str(Path(given["data"]) / "objects"),
+        "data": str(objects),
         "access_key": given["access_key"],
         "secret_key": given["secret_key"],
     }
@@ -125,6 +136,7 @@ def _collector(given: Given) -> None:
         "host": _EVERYWHERE,
         "onward": given.get("onward"),
         "otlp_to": given.get("otlp_to"),
+        "stores": json.loads(given.get("stores", "{}")),
     }
     _serve("tracelab.collector.server:main", options, {"http": _listen(given), "statsd": receiver})
 
@@ -148,7 +160,7 @@ def _listen(given: Given) -> socket.socket:
 
 def _become(command: list[str]) -> None:
     sys.stdout.flush()
-    os.execve(command[0], command, _PLAIN)  # noqa: S606 -- there is no shell but the one that we name
+    os.execve(command[0], command, PLAIN)  # noqa: S606 -- there is no shell but the one that we name
 
 
 def _serve(entry: str, options: Mapping[str, object], sockets: Mapping[str, socket.socket]) -> None:

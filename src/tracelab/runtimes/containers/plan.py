@@ -1,10 +1,11 @@
 """Turn a topology into container specs: which image, with what environment, at which address."""
 
+import json
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from ipaddress import IPv4Address, IPv4Network
 from pathlib import Path
-from typing import Final
+from typing import TYPE_CHECKING, Final
 from urllib.parse import urlsplit
 
 from tracelab.platform import gateway as nginx
@@ -18,6 +19,9 @@ from tracelab.runtimes.containers.spec import Spec
 from tracelab.runtimes.ports import Numbers, Ports
 from tracelab.runtimes.probe import Question
 from tracelab.runtimes.wiring import HOST, STATSD, Secrets, Wiring, role
+
+if TYPE_CHECKING:
+    from tracelab.runtimes.authority import Credentials
 
 GRPC: Final = "collector/grpc"
 GRPC_PORT: Final = 4317
@@ -38,6 +42,8 @@ _ROLES: Final = "/docker-entrypoint-initdb.d/roles.sql"  # run by the image's en
 _LOG_FOLDER: Final = "/var/log/tracelab"
 _ACCESS_LOG: Final = f"{_LOG_FOLDER}/access.json"
 ACCESS_LOG_VOLUME: Final = "access-log"
+_CERTIFICATE: Final = "/etc/tracelab/gateway.pem"
+_KEY: Final = "/etc/tracelab/gateway.key"
 _EVERYWHERE: Final = "0.0.0.0"  # noqa: S104 -- in a container's own network; published on loopback alone
 
 
@@ -82,6 +88,7 @@ class Planner:
     used: Mapping[str, str]
     trusted: tuple[int, ...] = (1,)
     otlp_to: str | None = None
+    credentials: "Credentials | None" = None  # of the gateway, where it speaks HTTPS
 
     def wiring(self) -> Wiring:
         """Return who is where on the platform's own network."""
@@ -100,6 +107,7 @@ class Planner:
             name=self.name,
             telemetry=self.telemetry,
             used=self.used,
+            is_tls=self.credentials is not None,
             published={i: f"{HOST}:{self.ports[i]}" for c in self.topology.components for i in c.instance_ids},
         )
 
@@ -140,6 +148,8 @@ class Planner:
         return self.images == image.BUNDLED
 
     def _database(self, component: Component, instance: str, wiring: Wiring) -> Spec:
+        if component.replica_of is not None:
+            return self._standby(component, component.replica_of, instance, wiring)
         name, passwords = role(component.name), self.secrets.passwords(component.name)
         question = Question(protocol="postgresql", port=self.ports[instance], word=name)
         if self._is_bundled:
@@ -148,6 +158,8 @@ class Planner:
                 "TRACELAB_PASSWORD": passwords.service,
                 "TRACELAB_OWNER_PASSWORD": passwords.owner,
                 "TRACELAB_SYSTEM_PASSWORD": passwords.system,
+                "TRACELAB_MONITOR_PASSWORD": self.secrets.monitor,
+                **self._followed(component.name),
             }
             return self._own(
                 component, instance, wiring, question, environment, volumes={_volume(instance): _DATA}, stop="SIGINT"
@@ -159,7 +171,12 @@ class Planner:
             wiring,
             question,
             image=image_,
-            command=("postgres", *postgresql.options(major=_major(image_), listen="*", sockets="/var/run/postgresql")),
+            command=(
+                "postgres",
+                *postgresql.options(
+                    major=_major(image_), listen="*", sockets="/var/run/postgresql", has_statements=True
+                ),
+            ),
             environment={
                 "POSTGRES_USER": postgresql.SUPERUSER,
                 "POSTGRES_DB": postgresql.DATABASE,
@@ -168,9 +185,24 @@ class Planner:
                 "PGDATA": f"{_DATA}/postgres",
             },
             volumes={_volume(instance): _DATA},
-            files={_ROLES: postgresql.ownership(name, passwords)},
+            files={_ROLES: roles(name, passwords, self.secrets.monitor)},
             stop="SIGINT",
         )
+
+    def _standby(self, component: Component, primary: str, instance: str, wiring: Wiring) -> Spec:
+        """Return the spec of what follows a database: a server from our own image, as its primary is."""
+        question = Question(protocol="postgresql", port=self.ports[instance], word=role(primary))
+        environment = {
+            "TRACELAB_DATABASE": role(component.name),
+            "TRACELAB_PRIMARY": wiring.address(f"{primary}#1"),
+            **self._followed(primary),
+        }
+        return self._own(component, instance, wiring, question, environment, stop="SIGINT")
+
+    def _followed(self, primary: str) -> dict[str, str]:
+        """Return what a database and its standby must agree on, where there is one."""
+        standby = next((c.name for c in self.topology.components if c.replica_of == primary), None)
+        return {"TRACELAB_FOLLOWER_PASSWORD": self.secrets.stores[standby]} if standby else {}
 
     def _cache(self, component: Component, instance: str, wiring: Wiring) -> Spec:
         password = self.secrets.stores[component.name]
@@ -223,9 +255,15 @@ class Planner:
             run_as_root=False,  # where it does, in its makers' image, a directive of the command says so
             script=Path(script),
             openapi=Path(published),
+            tls=nginx.Tls(certificate=Path(_CERTIFICATE), key=Path(_KEY)) if self.credentials else None,
         )
         files = {path: text, script: nginx.SCRIPT, published: openapi.text()}
-        question = Question(protocol="http", port=self.ports[instance], word=nginx.HEALTH)
+        trust = ""
+        if self.credentials is not None:
+            trust = str(self.credentials.ca)
+            files[_CERTIFICATE] = self.credentials.certificate.read_text(encoding="ascii")
+            files[_KEY] = self.credentials.key.read_text(encoding="ascii")
+        question = Question(protocol="http", port=self.ports[instance], word=nginx.HEALTH, trust=trust)
         volumes = {ACCESS_LOG_VOLUME: _LOG_FOLDER}
         if self._is_bundled:
             environment = {"TRACELAB_CONFIGURATION": path, "TRACELAB_ACCESS_LOG": _ACCESS_LOG}
@@ -257,6 +295,7 @@ class Planner:
                 "TRACELAB_ACCESS_LOG": _ACCESS_LOG,
                 "TRACELAB_ENVIRONMENT": self.name,
                 "TRACELAB_LIFE": self.life,
+                "TRACELAB_STORES": json.dumps(wiring.monitored()),
                 "TRACELAB_GATEWAY_INSTANCE": gateways[0].instance_ids[0] if gateways else "",
                 "TRACELAB_GRPC_PORT": str(GRPC_PORT),
                 "TRACELAB_STATSD_PORT": str(STATSD_PORT),
@@ -335,6 +374,11 @@ class Planner:
             is_entry=is_entry,
             stop_signal=stop,
         )
+
+
+def roles(name: str, passwords: postgresql.Passwords, monitor: str) -> str:
+    """Return what PostgreSQL's own image runs when it has made a cluster."""
+    return postgresql.STATEMENTS + postgresql.monitor(monitor) + postgresql.ownership(name, passwords)
 
 
 def _volume(instance: str) -> str:

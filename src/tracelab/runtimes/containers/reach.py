@@ -23,14 +23,18 @@ def platform(
     service_token: str,
     components: tuple[ComponentState, ...],
     boot_s: float,
+    ca: str = "",
 ) -> Platform:
-    """Return the handle; `grpc` and `statsd` are the collector's other ports, where there is one."""
+    """Return the handle; `grpc` and `statsd` are the collector's other ports, where there is one.
 
-    def url(kind: Kind) -> str:
+    With `ca`, the path of an authority's certificate, the gateway speaks HTTPS.
+    """
+
+    def url(kind: Kind, scheme: str = "http") -> str:
         found = [row for row in rows if row.kind == kind.value]
-        return f"http://{HOST}:{found[0].port}" if found else ""
+        return f"{scheme}://{HOST}:{found[0].port}" if found else ""
 
-    gateway, collector = url(Kind.GATEWAY), url(Kind.COLLECTOR)
+    gateway, collector = url(Kind.GATEWAY, "https" if ca else "http"), url(Kind.COLLECTOR)
     urls = {"gateway": gateway, "idp": url(Kind.IDENTITY_PROVIDER), "otlp_http": collector}
     if collector:
         urls |= {"otlp_grpc": f"http://{HOST}:{grpc}", "metrics": f"{collector}/metrics"}
@@ -51,4 +55,5 @@ def platform(
         started_ns=now_ns(),
         service_token=service_token,
         is_remote=True,
+        ca=ca,
     )

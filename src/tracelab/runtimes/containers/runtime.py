@@ -12,7 +12,7 @@ from tracelab.errors import PlatformDown, UsageError
 from tracelab.platform import handle
 from tracelab.platform.handle import Platform
 from tracelab.platform.topology import Kind, Topology
-from tracelab.runtimes import lock, wiring
+from tracelab.runtimes import authority, lock, wiring
 from tracelab.runtimes.containers import (
     boot,
     census,
@@ -46,7 +46,8 @@ class Containers(Adopted):
         """
         began = time.monotonic()
         place = handle.platform_folder(options.home, options.name)
-        see_that_it_can_be_served(self.name, topology, options)
+        _see_that_it_has_standbys(topology, options)
+        see_that_it_is_reachable(options)
         with folder.owned(place), engine.connected() as client:
             see_that_it_is_free(client, options)
             with leftover.none_on_failure(client, options.home, options.name, place):
@@ -105,6 +106,7 @@ class _Boot:
         supply.ensure(
             self._client, plan.words(self._topology, images, options.use), lambda text: self._say("images", text)
         )
+        credentials = authority.establish(self._folder / "tls", options.name) if options.tls else None
         secrets_ = wiring.load_secrets(folder.secrets_of(self._folder), self._topology)
         ports = Ports(by_instance(self._topology, options.ports), taken=leftover.ports(self._client))
         try:
@@ -121,6 +123,7 @@ class _Boot:
                 life=secrets.token_hex(8),
                 used=options.use,
                 otlp_to=options.otlp_to,
+                credentials=credentials,
             )
             rows = boot.start(
                 self._client,
@@ -145,6 +148,7 @@ class _Boot:
             service_token=secrets_.service_token,
             components=census.states(census.look(self._client, rows)),
             boot_s=time.monotonic() - self._began,
+            ca=str(credentials.ca) if credentials is not None else "",
         )
         platform.save()
         self._say("platform", "healthy")
@@ -163,17 +167,23 @@ def by_instance(topology: Topology, fixed: dict[str, int]) -> dict[str, int]:
     return {topology.targets(word)[0]: number for word, number in fixed.items()}
 
 
-def see_that_it_can_be_served(runtime: str, topology: Topology, options: UpOptions) -> None:
-    """Refuse HTTPS, standbys, and URLs on loopback: in a container that is the container itself.
+def _see_that_it_has_standbys(topology: Topology, options: UpOptions) -> None:
+    """Refuse standbys of databases that are not from our own image: it is that which copies its primary.
 
     Raises:
-        UsageError: it was asked for, or there is one.
+        UsageError: they were asked for.
     """
-    if options.tls:
-        raise UsageError(f"runtime {runtime} serves no HTTPS", hint="tracelab up --runtime embedded --tls")
-    if any(component.replica_of for component in topology.components):
-        hint = "tracelab up --runtime embedded --db-replicas"
-        raise UsageError(f"runtime {runtime} starts no standbys of databases", hint=hint)
+    if image.chosen_set(options.images) != image.BUNDLED and any(c.replica_of for c in topology.components):
+        hint = "tracelab up --runtime containers --images bundled --db-replicas"
+        raise UsageError("--db-replicas needs the bundled images in runtime containers", hint=hint)
+
+
+def see_that_it_is_reachable(options: UpOptions) -> None:
+    """Refuse URLs on loopback: in a container that is the container itself.
+
+    Raises:
+        UsageError: there is one.
+    """
     named = {f"--use {name}": url for name, url in options.use.items()}
     named |= {"--otlp-to": options.otlp_to} if options.otlp_to else {}
     for word, url in named.items():
