@@ -15,6 +15,7 @@ HEAVY = frozenset(
     {
         "test_cli_harm",
         "test_cli_see",
+        "test_dashboards",
         "test_experiment_isolation",
         "test_experiment_promise",
         "test_scenario_hammer",

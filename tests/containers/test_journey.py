@@ -26,7 +26,7 @@ def documents(home: Path) -> list[dict[str, Any]]:
 
 def test_boot_drive_harm_and_take_down(tmp_path: Path) -> None:
     """Each command ends well, the Runs hold spans and say on what they ran, the harm was measured; nothing is left."""
-    code, said = tracelab(tmp_path, "up", "--runtime", "containers", "--images", "bundled")
+    code, said = tracelab(tmp_path, "up", "--runtime", "containers", "--images", "bundled", "--tls")
     assert code == 0, said
     assert said.startswith("runtime: containers (asked for)")
     try:

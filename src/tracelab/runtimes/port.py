@@ -18,6 +18,7 @@ class Capability(StrEnum):
     KILL = "kill"
     STOP = "stop"
     PAUSE = "pause"
+    DISCONNECT = "disconnect"
     RESTART = "restart"
     RESET = "reset"
     PARTITION_EDGE = "partition-edge"
@@ -127,6 +128,24 @@ class Tending(Protocol):
 
     def reset(self, platform: Platform, on_event: OnEvent) -> None:
         """Remove everything that people left in databases, caches and objects; everything is ready again afterwards."""
+
+
+@runtime_checkable
+class Freezing(Protocol):
+    """What a runtime with the capability `PAUSE` can be asked besides."""
+
+    def freeze(
+        self, platform: Platform, instances: tuple[str, ...], *, fault_id: str, ttl_s: float, share_ratio: float
+    ) -> Lease:
+        """Stop instances without ending them; they may run for a share of the time, where the runtime can do that."""
+
+
+@runtime_checkable
+class Disconnecting(Protocol):
+    """What a runtime with the capability `DISCONNECT` can be asked besides."""
+
+    def disconnect(self, platform: Platform, instances: tuple[str, ...], *, fault_id: str, ttl_s: float) -> Lease:
+        """Take instances out of their networks: they run on, and nobody reaches them, nor they anybody."""
 
 
 @runtime_checkable

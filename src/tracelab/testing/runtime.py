@@ -301,9 +301,9 @@ class RuntimeContract:
         assert posted(f"{platform.gateway}/api/auth/register", person) == 201
         lease = runtime.kill(platform, ("feed-redis#1",), fault_id=_fault(), ttl_s=120)
         try:
-            with pytest.raises(UsageError, match="feed-redis#1 is held down by a fault"):
+            with pytest.raises(TracelabError, match="feed-redis#1 is held down by a fault"):
                 tending.reset(platform, ignore)
-            with pytest.raises(UsageError, match="feed-redis#1 is held down by a fault"):
+            with pytest.raises(TracelabError, match="feed-redis#1 is held down by a fault"):
                 tending.restart(platform, ("feed-redis#1",), ignore)
         finally:
             lease.release()

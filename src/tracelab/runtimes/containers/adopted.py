@@ -3,35 +3,43 @@
 import contextlib
 import secrets
 import time
-from collections.abc import Iterator, Sequence
-from concurrent.futures import ThreadPoolExecutor
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import replace
 from pathlib import Path
 
 import docker
-from docker.errors import APIError, NotFound
 
-from tracelab.clock import now_ns
 from tracelab.errors import InfrastructureError, PlatformDown, UnknownName, UsageError
 from tracelab.platform.handle import Platform
 from tracelab.platform.topology import Kind
-from tracelab.runtimes.containers import census, engine, folder, holds, label, leftover, logs, reset, table
+from tracelab.runtimes.containers import census, engine, folder, holds, label, leftover, logs, reset, table, ways
+from tracelab.runtimes.containers.holds import Hold
 from tracelab.runtimes.containers.label import Filters
 from tracelab.runtimes.containers.lease import Keeper, KeptLease, end_keeper
 from tracelab.runtimes.containers.table import Row
+from tracelab.runtimes.containers.ways import Way
 from tracelab.runtimes.port import BootEvent, Capability, Harmed, Healed, OnEvent
 
-_STOP_S = 10
-_GONE_S = 10.0
-_AT_ONCE = 8
 _RESTART_S = 120.0
 _SETTLE_S = 1.5  # the gateway, and every client of ours, pass an instance over for 1 s once it has refused
+
+
+_HELD = {Way.KILL: "down", Way.PAUSE: "still", Way.DISCONNECT: "apart"}
 
 
 class Adopted:
     """A platform's containers, by its table; a runtime derives from this and adds how they come to be."""
 
-    capabilities = frozenset({Capability.KILL, Capability.STOP, Capability.RESTART, Capability.RESET})
+    capabilities = frozenset(
+        {
+            Capability.KILL,
+            Capability.STOP,
+            Capability.PAUSE,
+            Capability.DISCONNECT,
+            Capability.RESTART,
+            Capability.RESET,
+        }
+    )
 
     def filters(self, platform: Platform) -> Filters:
         """Return what finds everything of a platform in the engine."""
@@ -134,22 +142,89 @@ class Adopted:
 
         Raises:
             UnknownName: an instance does not exist.
-            UsageError: the fault is active already.
+            UsageError: the fault is active already, or another one harms an instance in another way.
         """
+        return self._harm(
+            platform,
+            instances,
+            Way.KILL,
+            lambda client, rows, _hold: ways.kill(client, rows, gracefully=gracefully),
+            fault_id=fault_id,
+            ttl_s=ttl_s,
+        )
+
+    def freeze(
+        self, platform: Platform, instances: tuple[str, ...], *, fault_id: str, ttl_s: float, share_ratio: float
+    ) -> KeptLease:
+        """Let instances stand still, connections open, by the engine's pause.
+
+        Raises:
+            UnknownName: an instance does not exist.
+            UsageError: they shall run for a share of the time, or a fault harms one already.
+        """
+        if share_ratio:
+            raise UsageError("an engine pauses containers altogether", hint="tracelab up --runtime embedded")
+        return self._harm(
+            platform,
+            instances,
+            Way.PAUSE,
+            lambda client, rows, _hold: ways.pause(client, rows),
+            fault_id=fault_id,
+            ttl_s=ttl_s,
+        )
+
+    def disconnect(self, platform: Platform, instances: tuple[str, ...], *, fault_id: str, ttl_s: float) -> KeptLease:
+        """Take instances out of their networks; they come back to the addresses that they had.
+
+        Raises:
+            UnknownName: an instance does not exist.
+            UsageError: a fault harms one already.
+        """
+        return self._harm(
+            platform,
+            instances,
+            Way.DISCONNECT,
+            lambda client, rows, hold: ways.disconnect(client, rows, hold.endpoints),
+            fault_id=fault_id,
+            ttl_s=ttl_s,
+        )
+
+    def _harm(
+        self,
+        platform: Platform,
+        instances: tuple[str, ...],
+        way: Way,
+        act: Callable[[docker.DockerClient, Sequence[Row], Hold], Harmed],
+        *,
+        fault_id: str,
+        ttl_s: float,
+    ) -> KeptLease:
+        """Write the hold, have it kept, and only then act."""
         place = platform.folder
-        rows = table.load(place)
+        known = table.load(place)
         for instance in instances:
-            if instance not in rows:
-                raise UnknownName("instance", instance, rows, hint="tracelab status")
+            if instance not in known:
+                raise UnknownName("instance", instance, known, hint="tracelab status")
         if holds.exists(place, fault_id):
             raise UsageError(f"fault {fault_id} is active already", hint="tracelab chaos heal")
+        for other in holds.every(place):
+            if (way, other.way) != (Way.KILL, Way.KILL):  # who holds down what is down already changes nothing
+                _see_that_none_is(other, instances)
+        rows = [known[i] for i in instances]
         keeper = Keeper(place, fault_id, ttl_s)
         try:
-            hold = holds.Hold(fault_id=fault_id, instances=instances, keeper=keeper.pid, keeper_began_s=keeper.began_s)
-            holds.write(place, hold)
-            keeper.wait_ready()
             with engine.connected() as client:
-                harmed = _kill(client, [rows[i] for i in instances], gracefully=gracefully)
+                hold = Hold(
+                    fault_id=fault_id,
+                    instances=instances,
+                    keeper=keeper.pid,
+                    keeper_began_s=keeper.began_s,
+                    way=way,
+                    endpoints={r.instance: ways.endpoints(client, r) for r in rows if way is Way.DISCONNECT},
+                )
+                holds.write(place, hold)
+                keeper.wait_ready()
+                harmed = act(client, rows, hold)
         except BaseException:
             with contextlib.suppress(InfrastructureError):
                 self.heal(platform, fault_id)
@@ -188,32 +263,10 @@ def see_that_none_is_held(platform: Platform, instances: Sequence[str] | None = 
     Raises:
         UsageError: it does.
     """
-    held = sorted({i for hold in holds.every(platform.folder) for i in hold.instances})
-    for instance in held if instances is None else [i for i in instances if i in held]:
-        raise UsageError(f"{instance} is held down by a fault", hint="tracelab chaos heal")
+    for hold in holds.every(platform.folder):
+        _see_that_none_is(hold, hold.instances if instances is None else instances)
 
 
-def _kill(client: docker.DockerClient, rows: list[Row], *, gracefully: bool) -> Harmed:
-    """End the containers' processes, and see that they are gone."""
-    before = census.look(client, rows)
-    with ThreadPoolExecutor(_AT_ONCE) as pool:
-        list(pool.map(lambda row: _end(client, row.container, gracefully=gracefully), rows))
-    deadline = time.monotonic() + _GONE_S
-    while any(s.pid for s in census.look(client, rows)):
-        if time.monotonic() > deadline:
-            raise InfrastructureError("the container engine did not end what was killed", hint="tracelab status")
-    return Harmed(
-        instances=tuple(row.instance for row in rows), pids=tuple(s.pid for s in before if s.pid), at_ns=now_ns()
-    )
-
-
-def _end(client: docker.DockerClient, container: str, *, gracefully: bool) -> None:
-    if gracefully:
-        client.api.stop(container, timeout=_STOP_S)
-        return
-    try:
-        client.api.kill(container, signal="SIGKILL")
-    except APIError as cause:
-        if isinstance(cause, NotFound) or "is not running" not in str(cause.explanation):
-            raise
-        client.api.stop(container, timeout=0)  # it was being started again after a crash: that ends too
+def _see_that_none_is(hold: Hold, instances: Sequence[str]) -> None:
+    for instance in sorted({*hold.instances} & {*instances}):
+        raise UsageError(f"{instance} is held {_HELD[hold.way]} by a fault", hint="tracelab chaos heal")

@@ -9,8 +9,8 @@ import fcntl
 import json
 import os
 import time
-from collections.abc import Iterable, Iterator
-from dataclasses import asdict, dataclass, replace
+from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from typing import Final
 
@@ -19,8 +19,9 @@ from docker.errors import NotFound
 
 from tracelab.clock import now_ns
 from tracelab.errors import InfrastructureError, PlatformDown
-from tracelab.runtimes.containers import table
+from tracelab.runtimes.containers import table, ways
 from tracelab.runtimes.containers.table import Row
+from tracelab.runtimes.containers.ways import Endpoints, Way
 from tracelab.runtimes.port import Healed
 
 _FOLDER: Final = "holds"
@@ -30,9 +31,11 @@ _POLL_S: Final = 0.03
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Hold:
-    """What one fault holds. `keeper` is the pid of who undoes it when nobody else does, begun at `keeper_began_s`.
+    """What one fault holds, in one way.
 
-    One that `is_ending` holds nothing any more, but its instances may not have been started yet.
+    `keeper` is the pid of who undoes it when nobody else does, begun at `keeper_began_s`; `endpoints` is where those
+    that are in no network belong. One that `is_ending` holds nothing any more, but its instances may not have been
+    started yet.
     """
 
     fault_id: str
@@ -40,6 +43,8 @@ class Hold:
     keeper: int = 0
     keeper_began_s: float = 0.0
     is_ending: bool = False
+    way: Way = Way.KILL
+    endpoints: Mapping[str, Endpoints] = field(default_factory=dict)
 
 
 def write(folder: Path, hold: Hold) -> None:
@@ -60,7 +65,7 @@ def read(folder: Path, fault_id: str) -> Hold | None:
         document = json.loads(_path(folder, fault_id).read_text(encoding="utf-8"))
     except FileNotFoundError:
         return None
-    return Hold(**{**document, "instances": tuple(document["instances"])})
+    return Hold(**{**document, "instances": tuple(document["instances"]), "way": Way(document["way"])})
 
 
 def every(folder: Path) -> list[Hold]:
@@ -79,7 +84,7 @@ def _path(folder: Path, fault_id: str) -> Path:
 
 
 def release(client: docker.DockerClient, folder: Path, fault_id: str) -> Healed | None:
-    """Start what a fault holds, unless another one holds it too, and wait until it is ready; None where none holds.
+    """Undo what a fault holds, unless another one holds it too, and wait until it is ready; None where none holds.
 
     Raises:
         PlatformDown: the platform is gone.
@@ -96,7 +101,7 @@ def release(client: docker.DockerClient, folder: Path, fault_id: str) -> Healed 
     started_ns = now_ns()
     for row in ours:
         try:
-            client.api.start(row.container)
+            ways.undo(client, hold.way, row, hold.endpoints.get(row.instance, {}))
         except NotFound:
             raise PlatformDown(f"the container of {row.instance} was removed", hint="tracelab down") from None
     ready_ns = asyncio.run(_all_ready(ours))

@@ -21,12 +21,15 @@ _AGAIN_S: Final = 0.2
 
 
 def admit(data: Path, binary: Path, *, database: str, password: str) -> None:
-    """Let a standby follow the cluster that is about to be started."""
+    """Let a standby follow the cluster that is about to be started, for the first time.
+
+    Later it is left alone: a server in single-user mode would throw away the log that its standby has yet to read.
+    """
     rules = data / "pg_hba.conf"
     if _RULE not in rules.read_text():
+        run([str(binary), "--single", "-D", str(data), *postgresql.SINGLE, database], postgresql.followed(password))
         with rules.open("a") as out:
             out.write(_RULE)
-    run([str(binary), "--single", "-D", str(data), *postgresql.SINGLE, database], postgresql.followed(password))
 
 
 def follow(data: Path, binary: Path, given: Given) -> list[str]:

@@ -95,9 +95,9 @@ FORGET_LIKES: Final = text("DELETE FROM likes WHERE user_id = CAST(:user_id AS u
 FORGET_COMMENTS: Final = text("DELETE FROM comments WHERE author_id = CAST(:user_id AS uuid)")
 FORGET_POSTS: Final = text(
     """
-    DELETE FROM posts WHERE id IN (
+    DELETE FROM posts WHERE id = ANY(ARRAY(  -- an array is looked up by the index, whatever statistics say
         SELECT mine.id FROM posts AS mine WHERE mine.author_id = CAST(:user_id AS uuid) LIMIT :limit
-    )
+    ))
     RETURNING id::text
     """
 )
