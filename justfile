@@ -14,9 +14,9 @@ layers:
 docs:
     mkdocs build --strict --quiet --site-dir build/site
 
-# Two processes: most tests wait for servers. `just test -n 0 -k word` runs few of them in one.
+# Two processes: most tests wait for servers. `just test -n 0 -k WORD` runs some of them in one.
 test *ARGS:
-    python -m pytest -n 2 --dist loadgroup --no-loadscope-reorder {{ ARGS }}
+    python -m pytest -n 2 --no-loadscope-reorder {{ ARGS }}
 
 # Real peers for tests/peers, as far as this machine can have them: minutes the first time, kept in the user's cache.
 peers:

@@ -2,8 +2,11 @@
 
 import os
 from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
 
 import pytest
+from xdist.scheduler import LoadScopeScheduling
 
 from tracelab.platform.handle import Platform
 from tracelab.platform.social import SOCIAL
@@ -30,17 +33,27 @@ def pytest_configure() -> None:
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Share the files out among processes (``-n 2 --dist loadgroup``): those that load the machine stay in one, first.
+    """Begin with what drives platforms: one of several processes has enough to do with it. Containers come last."""
+    items.sort(key=lambda item: (not _is_heavy(item.nodeid), "containers" in item.path.parts))
+
+
+class ByFile(LoadScopeScheduling):  # type: ignore[misc]  # untyped
+    """Shares files out among processes (``-n 2``); those that drive a platform stay in one.
 
     A verdict is about the platform only where the driver gets its time, so no two of them run at once.
     """
-    items.sort(key=lambda item: not _is_heavy(item))
-    for item in items:
-        item.add_marker(pytest.mark.xdist_group("heavy" if _is_heavy(item) else str(item.path)))
+
+    def _split_scope(self, nodeid: str) -> str:
+        return "heavy" if _is_heavy(nodeid) else nodeid.partition("::")[0]
 
 
-def _is_heavy(item: pytest.Item) -> bool:
-    return "containers" in item.path.parts or item.path.stem in HEAVY
+def pytest_xdist_make_scheduler(config: pytest.Config, log: Any) -> ByFile:
+    """Share tests out by file."""
+    return ByFile(config, log)
+
+
+def _is_heavy(nodeid: str) -> bool:
+    return Path(nodeid.partition("::")[0]).stem in HEAVY
 
 
 def ignore(_event: BootEvent) -> None:

@@ -4,8 +4,11 @@ With `TRACELAB_ENGINE_REQUIRED` set (CI does, where it could start an engine) th
 `TRACELAB_BASE_IMAGE` names what our image is built upon, where the Dockerfile's own base cannot be pulled.
 """
 
+import fcntl
 import os
+import tempfile
 from collections.abc import Iterator
+from pathlib import Path
 
 import docker
 import pytest
@@ -35,7 +38,11 @@ def bundled() -> str:
     if not glance.is_answering():
         cannot(f"no container engine answers at {glance.address() or 'any of the usual places'}")
     try:
-        with engine.connected() as client:
+        with (
+            (Path(tempfile.gettempdir()) / "tracelab-tests-image.lock").open("w") as lock,
+            engine.connected() as client,
+        ):
+            fcntl.flock(lock, fcntl.LOCK_EX)  # one of several processes builds it
             supply.ensure(client, (image.TRACELAB,), lambda _text: None)
     except InfrastructureError as cause:
         cannot(cause.message)

@@ -175,7 +175,7 @@ def test_sources_are_reloaded(by_hand: ByHand) -> None:
     before = began_anew()
     by_hand.compose("--profile", "dev", "up", "-d", "dev")
     until(lambda: began_anew() > before, what="a beginning from the sources")
-    until(lambda: is_whole(by_hand), what="a platform that runs from the sources")
+    until(lambda: is_whole(by_hand), timeout_s=180, what="a platform that runs from the sources")
 
 
 def test_down_leaves_nothing(by_hand: ByHand, client: docker.DockerClient) -> None:

@@ -197,8 +197,9 @@ async def test_tokens_are_checked_locally_while_auth_is_away(platform: Platform,
 
     Login and registration say 503 and when to try again; after the heal everything is as it was.
     """
-    ann, bob, cat = await client.register(), await client.register(), await client.register()
+    ann, bob, cat, dan = [await client.register() for _ in range(4)]
     assert (await client.ask("GET", f"/api/users/{ann.id}", token=ann.token)).status == 200  # profile knows the session
+    assert (await client.ask("GET", f"/api/timeline/{dan.id}", token=dan.token)).status == 200  # and feed the key
     late = key.sign(user_id=ann.id, session_id=session_of(ann.token), expires_in_s=-60)
     too_late = key.sign(user_id=ann.id, session_id=session_of(ann.token), expires_in_s=-16 * 60)
     late_stranger = key.sign(user_id=bob.id, session_id=session_of(bob.token), expires_in_s=-60)

@@ -234,8 +234,10 @@ async def test_keys_are_rotated_by_the_platform_alone(platform: Platform, client
 async def test_a_rotation_under_load_costs_nobody_a_401(platform: Platform, client: Client) -> None:
     """A key is published before it signs, and the one before it is good until it is gone, in two instances.
 
-    People read and refresh all the while. Once the old key is gone its tokens are worth nothing.
+    People read and refresh all the while. Once the old key is gone its tokens are worth nothing, also where a rotation
+    that was planned before would have kept it longer.
     """
+    await rotate(platform, signs_in_s=600, keeps_s=1800)
     _, idle = await admit(client)
     before = kid(idle["access_token"])
     seen: list[int] = []

@@ -33,9 +33,11 @@ class Key:
 
 
 def signing_key(platform: Platform) -> Key:
-    """Return a platform's real key, from auth's own database: without it no expired token can be made."""
+    """Return the key that signs now, from auth's own database: without it no expired token can be made."""
     with psycopg.connect(url_of(platform, "auth-db", Role.OWNER)) as connection:
-        row = connection.execute("SELECT kid, private_pem FROM signing_keys ORDER BY created_at DESC").fetchone()
+        row = connection.execute(
+            "SELECT kid, private_pem FROM signing_keys WHERE signs_from <= now() ORDER BY signs_from DESC"
+        ).fetchone()
     assert row is not None
     private = serialization.load_pem_private_key(row[1].encode(), password=None)
     assert isinstance(private, RSAPrivateKey)

@@ -114,7 +114,7 @@ _ADD_KEY: Final = text(
 )
 _RETIRE_KEYS: Final = text(
     """
-    UPDATE signing_keys SET gone_at = now() + make_interval(secs => :gone_in_s) WHERE kid <> :kid AND gone_at IS NULL
+    UPDATE signing_keys SET gone_at = least(gone_at, now() + make_interval(secs => :gone_in_s)) WHERE kid <> :kid
     """
 )
 _DROP_KEYS: Final = text("DELETE FROM signing_keys WHERE gone_at < now()")
