@@ -470,6 +470,24 @@ def test_a_changed_toxic_goes_on_where_it_was(wire: Wire, kind: str, attributes:
 # --- other toxics of ours ------------------------------------------------------------------------
 
 
+def test_refuse_refuses_and_resets_what_is_there(wire: Wire) -> None:
+    """Live connections get a RST, new ones are refused, and it is over with the toxic or its time to live."""
+    client, _ = wire.pair()
+    toxic = wire.toxic("refuse")
+    assert ending(client) == "reset"
+    with pytest.raises(ConnectionRefusedError):
+        wire.connect()
+    wire.proxy.want("DELETE", toxic)
+    client, server = wire.pair()
+    client.sendall(b"through")
+    assert read(server, 7) == b"through"
+    wire.toxic("refuse", ttl_ms=200)
+    with pytest.raises(ConnectionRefusedError):
+        wire.connect()
+    until("what holds", [], lambda: wire.proxy.edge()["toxics"])
+    wire.pair()
+
+
 def test_connect_timeout_makes_the_listener_deaf(wire: Wire) -> None:
     """Nobody can connect, live connections go on; removed, everybody can, those that wait too."""
     client, server = wire.pair()

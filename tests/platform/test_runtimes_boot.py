@@ -46,6 +46,7 @@ def test_every_component_is_healthy_and_has_its_processes(platform: Platform) ->
     assert {c.name: c.state for c in now.components if c.state != "healthy"} == {}
     assert [c.name for c in now.components] == [
         *(c.name for c in SOCIAL.components),
+        "proxy",
         "supervisor",
         "watchdog",
         "zygote",
@@ -61,8 +62,9 @@ def test_every_url_answers(platform: Platform) -> None:
     assert get(f"{platform.gateway}/health")[0] == 200
     assert get(f"{platform.collector}/health")[0] == 200
     assert get(platform.urls["metrics"])[0] == 200
+    assert get(f"{platform.urls['proxy']}/version")[0] == 200
     assert get(f"{platform.urls['idp']}/google/.well-known/openid-configuration")[0] == 200
-    assert set(platform.urls) == {"gateway", "idp", "otlp_http", "otlp_grpc", "metrics"}
+    assert set(platform.urls) == {"gateway", "idp", "otlp_http", "otlp_grpc", "metrics", "proxy"}
 
 
 def test_every_service_is_ready_with_its_own_stores(platform: Platform) -> None:

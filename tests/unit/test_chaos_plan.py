@@ -7,7 +7,8 @@ import pytest
 import yaml
 
 from tracelab.chaos import plan
-from tracelab.chaos.promise import Bound, InFlight, PlannedHarm, TracesShow, UsersSee
+from tracelab.chaos.planned import PlannedHarm
+from tracelab.chaos.promise import Bound, InFlight, TracesShow, UsersSee
 from tracelab.errors import InfrastructureError, UnknownName, UsageError
 
 _GOOD = """\
@@ -62,7 +63,7 @@ def test_a_promise_is_read_with_its_units() -> None:
         ("within: 1s", "wihtin: 1s", r"unknown key 'wihtin'; did you mean 'within'"),
         ("max: 1}", "max: 0}", r"x\.yaml:14:97: max: '0' is no number above zero"),
         ("max: 1}", "maximum: 1}", r"unknown key 'maximum'; did you mean 'max'"),
-        ("{fault: kill,", "{fault: kil,", r"x\.yaml:8:19: no fault is called 'kil'; known: kill, stop"),
+        ("{fault: kill,", "{fault: kil,", r"x\.yaml:8:19: fault: no fault is called 'kil'; did you mean 'kill'"),
         (", for: 30s}", ", for: 0s}", r"x\.yaml:8:45: for: a fault must last longer than nothing"),
         ("    back_within: 15s\n", "", r"x\.yaml:6:5: extension tracelab: 'back_within' is missing"),
         ("back_within: 15s", "back_within: 15s\n    after: 3s", r"x\.yaml:17:5: .*'after' is given twice"),
@@ -122,10 +123,10 @@ def test_our_own_promises_are_plans_of_the_chaos_toolkit() -> None:
 
 def test_a_promise_is_found_by_its_harm_or_its_id() -> None:
     """The promise of a command is the one whose plan does that harm to that target."""
-    found = plan.find("kill", "redis")
+    found = plan.find(PlannedHarm(fault="kill", target="redis"))
     assert found is not None
     assert found == plan.by_id("redis.down")
-    assert plan.find("kill", "feed-redis") is None
+    assert plan.find(PlannedHarm(fault="kill", target="feed-redis")) is None
     with pytest.raises(UnknownName, match=r"no promise is called 'redis\.don'; did you mean 'redis\.down'"):
         plan.by_id("redis.don")
 

@@ -157,7 +157,7 @@ def test_every_edge_of_a_service_has_one_url_per_instance() -> None:
         assert len({password, owner, system}) == 3
         profiles = environment["TRACELAB_EDGE_PROFILE"].split(",")
         assert profiles == [f"http://127.0.0.1:{ports[f'profile#{n}']}" for n in (1, 2)]
-        store = wires.urls(topology.component("object-store"), Protocol.S3)
+        store = wires.urls("media", topology.component("object-store"), Protocol.S3)
         assert store[0].endswith(f"@127.0.0.1:{ports['object-store#1']}/media")
         again = wires.service_environment(feed, "feed#1")
         assert environment["TRACELAB_BOOT"] != again["TRACELAB_BOOT"]

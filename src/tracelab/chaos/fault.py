@@ -70,7 +70,7 @@ class Injected:
     """A fault that holds. Times are nanoseconds since the epoch; 0 means not yet.
 
     `onset_ns`: the effect was measured; `heal_ns`: the undo began to work (for a kill: the first process was started
-    again); `healed_ns`: the heal was verified.
+    again); `healed_ns`: the heal was verified, which `recovery` puts into words.
     """
 
     id: str
@@ -80,6 +80,7 @@ class Injected:
     onset_ns: int
     heal_ns: int = 0
     healed_ns: int = 0
+    recovery: str = ""
     is_detached: bool = False
     _undo: "Callable[[Injected], None] | None" = field(default=None, repr=False)
 
@@ -93,6 +94,7 @@ class Injected:
 
         Raises:
             NotUndone: it is still there.
+        InvalidRun: it had gone before; or the platform has.
         """
         if not self.is_over and self._undo is not None:
             self._undo(self)
@@ -126,7 +128,7 @@ def injected(
         )
     if not fault.instances:
         raise UsageError(f"{fault.kind} {fault.target}: there is nothing to harm", hint="tracelab status")
-    fault_id = f"{fault.kind}-{fault.target.replace('#', '.')}-{uuid4().hex[:8]}"
+    fault_id = f"{fault.kind}-{fault.target.replace('#', '.').replace(' ', '-')}-{uuid4().hex[:8]}"
     opened = now_ns()
     ledger.open(
         Entry(
@@ -186,6 +188,7 @@ def _undo_surely(held: Injected | None, fault: Fault, fault_id: str, ledger: Led
 def _heal(held: Injected, ledger: Ledger, within_s: float) -> None:
     fault = held.fault
     reasons: list[str] = []
+    early: InvalidRun | None = None
     undoings: tuple[Callable[[], Healed | None], ...] = (held.lease.release, lambda: fault.harm.heal(held.id))
     for undo in undoings:
         try:
@@ -197,6 +200,7 @@ def _heal(held: Injected, ledger: Ledger, within_s: float) -> None:
                 f"the platform was lost while {fault.kind} {fault.target} held: {cause.message}", hint="tracelab up"
             ) from cause
         except (TracelabError, OSError) as cause:
+            early = cause if isinstance(cause, InvalidRun) else early
             reasons.append(str(cause))
             continue
         if healed is not None:
@@ -205,7 +209,10 @@ def _heal(held: Injected, ledger: Ledger, within_s: float) -> None:
         if seen.is_there:
             held.healed_ns = now_ns() if healed is None else max(healed.ready_ns, held.heal_ns)
             held.heal_ns = held.heal_ns or held.healed_ns
+            held.recovery = seen.text
             ledger.close(held.id)
+            if early is not None:  # nothing is left, but it did not hold as long as was thought
+                raise early
             return
         reasons.append(seen.text)
     raise NotUndone(

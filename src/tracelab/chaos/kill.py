@@ -9,6 +9,7 @@ import psutil
 
 from tracelab.chaos.fault import Effect
 from tracelab.chaos.harm import Harm, Harmed, Lease
+from tracelab.chaos.site import HOST, Site
 
 Address = tuple[str, int]
 _CONNECT_S = 0.5
@@ -46,7 +47,31 @@ class Kill:
 
     def recovered(self) -> Effect:
         """Look once whether every known port accepts again; what listens nowhere is ready when the platform says so."""
-        return _joined([_accepts(i, self.addresses[i]) for i in self.instances if i in self.addresses])
+        seen = _joined([_accepts(i, self.addresses[i]) for i in self.instances if i in self.addresses])
+        return Effect(text="accepts connections again" if seen.is_there else seen.text, is_there=seen.is_there)
+
+
+def build(site: Site, target: str, settings: Mapping[str, str], *, ttl_s: float, gracefully: bool = False) -> Kill:
+    """Return the fault.
+
+    Raises:
+        UsageError: somebody else runs what is named.
+    """
+    assert not settings
+    instances = site.instances(target)
+    return Kill(
+        harm=site.harm,
+        target=target,
+        instances=instances,
+        addresses={i: (HOST, site.ports[i]) for i in instances},
+        ttl_s=ttl_s,
+        gracefully=gracefully,
+    )
+
+
+def build_stop(site: Site, target: str, settings: Mapping[str, str], *, ttl_s: float) -> Kill:
+    """Return the fault that ends gracefully."""
+    return build(site, target, settings, ttl_s=ttl_s, gracefully=True)
 
 
 def _connect(address: Address) -> tuple[str, float]:

@@ -6,7 +6,6 @@ Format: chaostoolkit.org/reference/api/experiment. Unknown keys are refused wher
 import shlex
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field, replace
-from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
@@ -16,7 +15,8 @@ import tracelab
 from tracelab import quantity
 from tracelab.chaos import promise as promises
 from tracelab.chaos.document import Item, parse
-from tracelab.chaos.promise import PlannedHarm, Promise
+from tracelab.chaos.planned import PlannedHarm
+from tracelab.chaos.promise import Promise
 from tracelab.errors import InfrastructureError, UnknownName, UsageError
 
 _TOP = (
@@ -89,7 +89,7 @@ def read(text: str, source: str) -> Plan:
             promise = promises.read(item, title=title, description=description)
     steps = tuple(_step(item, promise) for item in method)
     if promise is not None and not any(_harms(step) for step in steps):
-        raise values["method"].error(f"no step of the method does the promised harm: {command(promise.harm)}")
+        raise values["method"].error(f"no step of the method does the promised harm: {promise.harm.command()}")
     return Plan(
         title=title,
         description=description,
@@ -160,15 +160,10 @@ def compose(harm: PlannedHarm, promise: Promise | None) -> Plan:
     return Plan(
         title=title,
         description=description,
-        method=(_action(harm.fault, command(harm)),),
+        method=(_action(harm.fault, harm.command()),),
         rollbacks=(_action("heal", "chaos heal"),),
         promise=None if promise is None else replace(promise, harm=harm),
     )
-
-
-def command(harm: PlannedHarm) -> str:
-    """Return the words that do a harm: ``chaos kill redis --for 30s``."""
-    return f"chaos {harm.fault} {shlex.quote(harm.target)} --for {quantity.format_duration(harm.for_s)}"
 
 
 def rehearse(plan: Plan, instances: Sequence[str]) -> tuple[str, ...]:
@@ -234,9 +229,9 @@ def by_id(promise_id: str, place: Path | None = None) -> Promise:
     return known[promise_id]
 
 
-def find(fault: str, target: str, place: Path | None = None) -> Promise | None:
+def find(harm: PlannedHarm, place: Path | None = None) -> Promise | None:
     """Return the promise whose plan does this harm to this target; None where nobody promised anything."""
-    return next((p for p in every(place) if (p.harm.fault, p.harm.target) == (fault, target)), None)
+    return next((p for p in every(place) if p.harm.is_same(harm)), None)
 
 
 # --- steps -------------------------------------------------------------------------------------------
@@ -261,7 +256,7 @@ def _step(item: Item, promise: Promise | None) -> dict[str, Any]:
         values["provider"].need("provider", provider, "type")
         arguments = provider.get("arguments", values["provider"])
         if promise is not None and _harms(item.plain()) and not _agrees(_words(arguments.plain()), promise.harm):
-            raise arguments.error(f"the step does another harm than the promise: expected {command(promise.harm)!r}")
+            raise arguments.error(f"the step does another harm than the promise: expected {promise.harm.command()!r}")
     step: dict[str, Any] = item.plain()
     return step
 
@@ -291,10 +286,12 @@ def _shown(step: dict[str, Any]) -> str:
 
 
 def _agrees(words: list[str], harm: PlannedHarm) -> bool:
-    if words[1:3] != [harm.fault, harm.target]:
-        return False
-    for_s = [quantity.duration_s(value) for option, value in pairwise(words) if option == "--for"]
-    return for_s in ([], [harm.for_s])
+    if "--for" in words:
+        at = words.index("--for")
+        if quantity.duration_s((*words, "")[at + 1]) != harm.for_s:
+            return False
+        words = words[:at] + words[at + 2 :]
+    return words == harm.words()
 
 
 def _words(arguments: object) -> list[str]:

@@ -9,12 +9,12 @@ from dataclasses import dataclass
 from typing import Any
 
 from tracelab import quantity
+from tracelab.chaos import catalogue
 from tracelab.chaos.document import Item
+from tracelab.chaos.planned import PlannedHarm
 from tracelab.errors import UsageError
 
 KEYS = ("name", "promise", "harm", "load", "after", "users", "traces", "untouched", "back_within")
-FAULTS = ("kill", "stop")
-
 _BOUND = re.compile(r"\s*(>=|>|<=|<)\s*(.+)")
 _STATUS = re.compile(r"[1-5](xx|[0-9]{2})")
 
@@ -28,15 +28,6 @@ class Bound:
 
     def __str__(self) -> str:
         return f"{self.operator} {self.ratio * 100:.10g}%"
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class PlannedHarm:
-    """Which fault, to what, for how long."""
-
-    fault: str
-    target: str
-    for_s: float = 30.0
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -98,6 +89,7 @@ class Promise:
                 "fault": self.harm.fault,
                 "target": self.harm.target,
                 "for": quantity.format_duration(self.harm.for_s),
+                **{name: True if value == "true" else value for name, value in self.harm.settings.items()},
             },
             "load": {"scenario": self.load.scenario, "rate": f"{self.load.rate_per_s:.10g}/s"},
             "after": quantity.format_duration(self.after_s),
@@ -151,15 +143,28 @@ def read(item: Item, *, title: str, description: str) -> Promise:
 
 
 def _harm(item: Item) -> PlannedHarm:
-    values = item.mapping("harm", ("fault", "target", "for"))
+    values = item.mapping("harm")
     item.need("harm", values, "fault", "target")
-    fault = values["fault"].text("fault")
-    if fault not in FAULTS:
-        raise values["fault"].error(f"no fault is called {fault!r}; known: {', '.join(FAULTS)}")
+    kind = values["fault"].read("fault", catalogue.kind_of)
+    item.mapping("harm", ("fault", "target", "for", *(setting.name for setting in kind.settings)))
     for_s = values["for"].read("for", quantity.duration_s) if "for" in values else 30.0
     if for_s <= 0:
         raise values["for"].error("for: a fault must last longer than nothing, e.g. 30s")
-    return PlannedHarm(fault=fault, target=values["target"].text("target"), for_s=for_s)
+    said = {
+        setting.name: (values[setting.name], values[setting.name].text(setting.name))
+        for setting in kind.settings
+        if setting.name in values
+    }
+    for setting in kind.settings:
+        if setting.name in said and not setting.is_flag:
+            said[setting.name][0].read(setting.name, setting.read)
+    harm = PlannedHarm(
+        fault=kind.name,
+        target=values["target"].text("target"),
+        for_s=for_s,
+        settings={name: text for name, (_, text) in said.items()},
+    )
+    return catalogue.settled(harm)
 
 
 def _load(item: Item) -> PlannedLoad:

@@ -42,7 +42,7 @@ def components() -> Iterator[tuple[str, str]]:
 
     for component in SOCIAL.components:
         yield component.name, component.kind.value
-    for part in ("supervisor", "watchdog", "zygote"):
+    for part in ("proxy", "supervisor", "watchdog", "zygote"):
         yield part, "runtime"
 
 

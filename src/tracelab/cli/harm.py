@@ -1,13 +1,13 @@
-"""Harm: chaos kill, stop, status, heal."""
+"""Harm: chaos, with a command for each fault, and what looks at them and undoes them."""
 
-from pathlib import Path
 from typing import Annotated
 
 import typer
 
 from tracelab.cli import complete
 from tracelab.cli.app import app
-from tracelab.cli.option import Debug, FailOn, Json, Name, NoColor, Quiet, examples, platform_name, voice
+from tracelab.cli.fault import From, Target, To, flag, harming, two
+from tracelab.cli.option import Debug, Json, Name, NoColor, Quiet, examples, platform_name, voice
 
 chaos = typer.Typer(
     no_args_is_help=True,
@@ -16,160 +16,70 @@ chaos = typer.Typer(
 )
 app.add_typer(chaos, name="chaos", rich_help_panel="harm")
 
-Target = Annotated[
-    str,
-    typer.Argument(
-        help="A component, an instance (feed#1), or a group (redis, postgres).", autocompletion=complete.targets
-    ),
-]
-For = Annotated[str | None, typer.Option("--for", help="How long the fault holds, e.g. 30s.", metavar="TIME")]
-Seed = Annotated[int | None, typer.Option(help="Other people and other words with another seed.")]
-Load = Annotated[
+Baggage = Annotated[
     str | None,
-    typer.Option(
-        "--load", help="The scenario that runs meanwhile.", metavar="SCENARIO", autocompletion=complete.scenarios
-    ),
+    typer.Option(help="Only requests that carry this in their W3C baggage.", metavar="KEY=VALUE"),
 ]
-NoLoad = Annotated[bool, typer.Option("--no-load", help="Only harm: no load, no judgement.")]
-Expect = Annotated[
-    str | None,
-    typer.Option("--expect", help="The promise to judge.", metavar="PROMISE", autocompletion=complete.promises),
-]
-Detach = Annotated[bool, typer.Option("--detach", help="Return once injected; the TTL heals.")]
-DryRun = Annotated[bool, typer.Option("--dry-run", help="Say what would happen, and do nothing.")]
-Save = Annotated[str | None, typer.Option("--save", help="Write the plan to a file.", metavar="FILE")]
 
 
-@chaos.command(epilog=examples("tracelab chaos kill redis", "tracelab chaos kill feed#1 --for 20s --no-load"))
-def kill(
-    target: Target,
-    duration: For = None,
-    seed: Seed = None,
-    load: Load = None,
-    no_load: NoLoad = False,
-    expect: Expect = None,
-    detach: Detach = False,
-    dry_run: DryRun = False,
-    save: Save = None,
-    fail_on: FailOn = None,
-    name: Name = None,
-    json: Json = False,
-    quiet: Quiet = False,
-    no_color: NoColor = False,
-    debug: Debug = False,
-) -> int:
+@harming(chaos, "tracelab chaos kill redis", "tracelab chaos kill feed#1 --for 20s --no-load")
+def kill(target: Target) -> dict[str, str | None]:
     """Kill a component and hold its restart until the fault ends (PostgreSQL: immediate shutdown)."""
-    return _harm(
-        "kill",
-        target,
-        duration,
-        seed,
-        load,
-        no_load,
-        expect,
-        detach,
-        dry_run,
-        save,
-        fail_on,
-        name,
-        json,
-        quiet,
-        no_color,
-    )
+    return {"target": target}
 
 
-@chaos.command(epilog=examples("tracelab chaos stop feed", "tracelab chaos stop messaging --for 10s"))
-def stop(
-    target: Target,
-    duration: For = None,
-    seed: Seed = None,
-    load: Load = None,
-    no_load: NoLoad = False,
-    expect: Expect = None,
-    detach: Detach = False,
-    dry_run: DryRun = False,
-    save: Save = None,
-    fail_on: FailOn = None,
-    name: Name = None,
-    json: Json = False,
-    quiet: Quiet = False,
-    no_color: NoColor = False,
-    debug: Debug = False,
-) -> int:
+@harming(chaos, "tracelab chaos stop feed", "tracelab chaos stop messaging --for 10s")
+def stop(target: Target) -> dict[str, str | None]:
     """Stop a component gracefully (SIGTERM) and hold its restart until the fault ends."""
-    return _harm(
-        "stop",
-        target,
-        duration,
-        seed,
-        load,
-        no_load,
-        expect,
-        detach,
-        dry_run,
-        save,
-        fail_on,
-        name,
-        json,
-        quiet,
-        no_color,
-    )
+    return {"target": target}
 
 
-def _harm(
-    fault: str,
-    target: str,
-    duration: str | None,
-    seed: int | None,
-    load: str | None,
-    no_load: bool,
-    expect: str | None,
-    detach: bool,
-    dry_run: bool,
-    save: str | None,
-    fail_on: str | None,
-    name: str | None,
-    json: bool,
-    quiet: bool,
-    no_color: bool,
-) -> int:
-    from tracelab.chaos.plan import save as write_plan
-    from tracelab.cli.render import Renderer, fatal, show_judged
-    from tracelab.experiment import boot, harm
-    from tracelab.quantity import duration_s
+@harming(
+    chaos, "tracelab chaos partition feed profile --one-way", "tracelab chaos partition feed media --mode blackhole"
+)
+def partition(
+    first: Target,
+    second: Annotated[
+        str | None,
+        typer.Argument(
+            help="The other side; without it, everybody.", autocompletion=complete.targets, metavar="[TARGET]"
+        ),
+    ] = None,
+    mode: Annotated[
+        str | None, typer.Option(help="'refuse' (default), 'blackhole' or 'reset'.", metavar="MODE")
+    ] = None,
+    one_way: Annotated[bool, typer.Option("--one-way", help="Only calls from the first to the second.")] = False,
+) -> dict[str, str | None]:
+    """Cut the edges between two components, or between one and everybody else."""
+    return {"target": two(first, second), "mode": mode, "one-way": flag(one_way)}
 
-    speech = voice(json=json, quiet=quiet, no_color=no_color)
-    options = harm.Options(
-        fault=fault,
-        target=target,
-        hold_s=None if duration is None else duration_s(duration),
-        seed=seed,
-        scenario=load,
-        is_loaded=not no_load,
-        promise=expect,
-        is_detached=detach,
-    )
-    plan = harm.plan(options)
-    if save:
-        write_plan(plan, Path(save))
-    if dry_run:
-        lines = harm.rehearse(options)
-        if json:
-            speech.document({"schema": "tracelab/1", "fault": fault, "target": target, "would": lines})
-        else:
-            speech.line("\n".join(lines))
-        return 0
-    fail_on_verdicts = fatal(fail_on, default="fail")
-    platform, runtime = boot.attach(platform_name(name))
-    with Renderer(speech) as renderer:
-        told = harm.harm(platform, runtime, options, on_event=renderer.on_event)
-    if told.run is None or told.findings is None:
-        if json:
-            speech.document({"schema": "tracelab/1", "fault": fault, "target": target, "effect": told.effect})
-        elif not quiet:
-            typer.echo(told.summary)
-        return 0
-    return show_judged(told.run, told.findings, speech, fail_on=fail_on_verdicts)
+
+@harming(chaos, "tracelab chaos slow feed-db --latency 300ms --jitter 50ms", "tracelab chaos slow feed media")
+def slow(
+    first: From,
+    second: To = None,
+    latency: Annotated[str | None, typer.Option(help="So much later (default 300ms).", metavar="TIME")] = None,
+    jitter: Annotated[str | None, typer.Option(help="Give or take so much.", metavar="TIME")] = None,
+    baggage: Baggage = None,
+) -> dict[str, str | None]:
+    """Let every answer of a component come later."""
+    return {"target": two(first, second), "latency": latency, "jitter": jitter, "baggage": baggage}
+
+
+@harming(
+    chaos,
+    "tracelab chaos errors media --status 503 --share 20%",
+    "tracelab chaos errors feed media --baggage tracelab.harm=media",
+)
+def errors(
+    first: From,
+    second: To = None,
+    status: Annotated[str | None, typer.Option(help="The answer (default 503).", metavar="STATUS")] = None,
+    share: Annotated[str | None, typer.Option(help="Of so many requests (default 100%).", metavar="SHARE")] = None,
+    baggage: Baggage = None,
+) -> dict[str, str | None]:
+    """Answer requests to a component with an error, in its place."""
+    return {"target": two(first, second), "status": status, "share": share, "baggage": baggage}
 
 
 @chaos.command(epilog=examples("tracelab chaos status", "tracelab chaos status --json"))
@@ -190,6 +100,19 @@ def status(
             f"{fault['fault']} {fault['target']}: since {fault['since']}, heals at {fault['expires']} at the latest"
         )
     return 0
+
+
+@chaos.command(epilog=examples("tracelab chaos edges", "tracelab chaos edges --json"))
+def edges(
+    name: Name = None, json: Json = False, quiet: Quiet = False, no_color: NoColor = False, debug: Debug = False
+) -> int:
+    """Show live connections and bytes of every edge, and what harms it."""
+    from tracelab.cli.render import show_edges
+    from tracelab.experiment import boot
+    from tracelab.experiment import edges as edges_
+
+    platform, _ = boot.attach(platform_name(name))
+    return show_edges(edges_.seen(platform), voice(json=json, quiet=quiet, no_color=no_color))
 
 
 @chaos.command(epilog=examples("tracelab chaos heal", "tracelab chaos heal --name two"))

@@ -17,6 +17,7 @@ from tracelab.verdict import Finding, Verdict
 
 if TYPE_CHECKING:
     from tracelab.experiment.demo import Told
+    from tracelab.experiment.edges import EdgeSeen
     from tracelab.experiment.follow import Line
     from tracelab.experiment.look import Source
     from tracelab.load.scenario import Scenario
@@ -212,6 +213,18 @@ def show_traces(traces: Sequence["Trace"], source: "Source", voice: Voice) -> in
     console.print(TraceList([t.spans for t in traces]))
     if traces and not voice.quiet:
         console.print(f"draw one: tracelab trace {traces[0].trace_id[:12]}", highlight=False, style="dim")
+    return 0
+
+
+def show_edges(edges: "Sequence[EdgeSeen]", voice: Voice) -> int:
+    """Show what passes over each edge."""
+    from tracelab.report.console import EdgeTable
+
+    documents = [edge.as_json() for edge in edges]
+    if voice.json:
+        voice.document({"schema": "tracelab/1", "edges": documents})
+    else:
+        _console(voice).print(EdgeTable(documents))
     return 0
 
 

@@ -57,6 +57,10 @@ def up(
         str | None, typer.Option(help="Containers: 'bundled' (one image, ours) or 'upstream'.", metavar="SET")
     ] = None,
     telemetry: Annotated[str, typer.Option(help="'sdk', or 'off' to see what observing costs.")] = "sdk",
+    chaos: Annotated[
+        str | None,
+        typer.Option(help="'on': every edge passes the edge proxy; 'off': every edge is direct.", metavar="on|off"),
+    ] = None,
     tls: Annotated[
         bool, typer.Option("--tls", help="Serve HTTPS, by an authority of the platform's own (see `tracelab status`).")
     ] = False,
@@ -84,9 +88,12 @@ def up(
     speech = voice(json=json, quiet=quiet, no_color=no_color)
     if telemetry not in ("sdk", "off"):
         raise UsageError(f"--telemetry {telemetry}: expected 'sdk' or 'off'", hint="tracelab up --telemetry sdk")
+    if chaos not in (None, "on", "off"):
+        raise UsageError(f"--chaos {chaos}: expected 'on' or 'off'", hint="tracelab up --chaos off")
     options = UpOptions(
         home=settings.home(),
         name=platform_name(name),
+        chaos=None if chaos is None else chaos == "on",
         ports=_ports(port or []),
         telemetry=telemetry,
         tls=tls,

@@ -1,22 +1,27 @@
 """Harm: inject a fault under load, hold it, heal it, wait for steady state, judge the promise. A fault is a Run."""
 
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 from tracelab import settings
+from tracelab.chaos import catalogue
 from tracelab.chaos import plan as plans
-from tracelab.chaos.fault import Injected, injected
-from tracelab.chaos.harm import Harm
-from tracelab.chaos.kill import Kill
+from tracelab.chaos.edgefault import Undone
+from tracelab.chaos.edgefault import heal as heal_edges
+from tracelab.chaos.fault import Fault, Injected, injected
+from tracelab.chaos.harm import Harm, Healed
 from tracelab.chaos.ledger import Ledger
 from tracelab.chaos.plan import Plan
-from tracelab.chaos.promise import PlannedHarm, Promise
-from tracelab.clock import iso
+from tracelab.chaos.planned import PlannedHarm
+from tracelab.chaos.promise import Promise
+from tracelab.chaos.remote import Proxy
+from tracelab.chaos.site import Site
+from tracelab.clock import iso, now_ns
 from tracelab.conventions import METRIC_FAULT_ACTIVE
-from tracelab.errors import UsageError
+from tracelab.errors import PlatformDown, UsageError
 from tracelab.experiment import drive
 from tracelab.experiment.collecting import CollectorClient
 from tracelab.experiment.ending import Recovered, UsersDecided
@@ -42,10 +47,14 @@ _TTL_SPARE_S = 10.0
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Options:
-    """What was asked for; None means the promise's own, else the default."""
+    """What was asked for; None means the promise's own, else the default.
+
+    `target` is one word, or two with a space between; `settings` are the fault's own, by name, as they were typed.
+    """
 
     fault: str
     target: str
+    settings: Mapping[str, str] = field(default_factory=dict)
     hold_s: float | None = None
     seed: int | None = None
     scenario: str | None = None
@@ -71,21 +80,43 @@ def plan(options: Options) -> Plan:
         UnknownName: the target or the promise names nothing.
         UsageError: the fault would last no time.
     """
-    WHOLE.targets(options.target)
+    _on_paper(options)
     promise = _promise(options)
-    harm_ = PlannedHarm(fault=options.fault, target=options.target, for_s=_hold_s(options, promise))
-    return plans.compose(harm_, promise)
+    return plans.compose(replace(_asked(options), for_s=_hold_s(options, promise)), promise)
 
 
 def rehearse(options: Options) -> tuple[str, ...]:
     """Return what these options would do, line by line."""
-    return plans.rehearse(plan(options), WHOLE.targets(options.target))
+    return plans.rehearse(plan(options), meant(options))
+
+
+def meant(options: Options) -> tuple[str, ...]:
+    """Return the instances, or the edges, that would be harmed on a platform that has everything."""
+    return _on_paper(options).instances
+
+
+def _asked(options: Options) -> PlannedHarm:
+    return catalogue.settled(PlannedHarm(fault=options.fault, target=options.target, settings=dict(options.settings)))
+
+
+def _on_paper(options: Options) -> Fault:
+    """Return the fault as it would be on a platform that has everything, so that nonsense is refused without any."""
+    instances = {i: 0 for c in WHOLE.components for i in c.instance_ids}
+    site = Site(
+        topology=WHOLE,
+        harm=_Paper(),
+        ports=instances,
+        doors={str(edge): "" for edge in WHOLE.edges},
+        proxy_url="http://127.0.0.1:0",
+    )
+    asked = _asked(options)
+    return catalogue.kind_of(asked.fault).build(site, asked.target, asked.settings, ttl_s=1.0)
 
 
 def _promise(options: Options) -> Promise | None:
     if options.promise is not None:
         return plans.by_id(options.promise)
-    return plans.find(options.fault, options.target)
+    return plans.find(_asked(options))
 
 
 def _hold_s(options: Options, promise: Promise | None) -> float:
@@ -106,7 +137,7 @@ def harm(platform: Platform, runtime: Runtime, options: Options, *, on_event: On
     Ctrl-C heals at once.
     """
     promise = _promise(options)
-    fault = build(platform, runtime, options.fault, options.target, ttl_s=_ttl_s(_hold_s(options, promise)))
+    fault = build(platform, runtime, _asked(options), ttl_s=_ttl_s(_hold_s(options, promise)))
     busy = is_recording(platform)
     if busy is not None:
         return _join(platform, options, promise, fault, find(runs_folder(settings.home()), busy), on_event)
@@ -115,25 +146,40 @@ def harm(platform: Platform, runtime: Runtime, options: Options, *, on_event: On
     return _only_harm(platform, options, promise, fault, on_event)
 
 
-def build(platform: Platform, runtime: Runtime, kind: str, target: str, *, ttl_s: float) -> Kill:
-    """Return a fault against a platform, or refuse before anything is harmed."""
-    needed = {"kill": Capability.KILL, "stop": Capability.STOP}[kind]
-    if needed not in runtime.capabilities:
-        raise UsageError(f"runtime {runtime.name} cannot {kind}", hint="tracelab up --runtime embedded")
-    instances = topology_of(platform).targets(target)
-    foreign = sorted({i.partition("#")[0] for i in instances if i not in platform.instances})
-    if foreign:
-        raise UsageError(
-            f"{', '.join(foreign)}: somebody else runs it (--use), and only what we started is harmed",
-            hint="tracelab status shows what can be harmed",
-        )
-    return Kill(
+def build(platform: Platform, runtime: Runtime, asked: PlannedHarm, *, ttl_s: float) -> Fault:
+    """Return a fault against a platform, or refuse before anything is harmed.
+
+    Raises:
+        UsageError: the runtime cannot do it, somebody else runs the target, or another fault harms the same edge.
+    """
+    kind = catalogue.kind_of(asked.fault)
+    if Capability(kind.needs) not in runtime.capabilities:
+        raise UsageError(f"runtime {runtime.name} cannot {asked.fault}", hint="tracelab up --runtime embedded")
+    fault = kind.build(site_of(platform, runtime), asked.target, asked.settings, ttl_s=ttl_s)
+    if kind.is_alone:
+        _refuse_overlap(platform, fault)
+    return fault
+
+
+def _refuse_overlap(platform: Platform, fault: Fault) -> None:
+    for entry in active(platform):
+        common = sorted(set(fault.instances) & set(entry["instances"]))
+        if common:
+            raise UsageError(
+                f"{common[0]} is harmed already, by {entry['fault']} {entry['target']} until {entry['expires']} at the "
+                "latest; what both do together could not be told apart",
+                hint="tracelab chaos heal",
+            )
+
+
+def site_of(platform: Platform, runtime: Runtime) -> Site:
+    """Return a platform as faults see it."""
+    return Site(
+        topology=topology_of(platform),
         harm=_RuntimeHarm(runtime, platform),
-        target=target,
-        instances=instances,
-        addresses={i: (_LOOPBACK, platform.instances[i]) for i in instances},
-        ttl_s=ttl_s,
-        gracefully=kind == "stop",
+        ports=platform.instances,
+        doors=platform.edges,
+        proxy_url=platform.proxy,
     )
 
 
@@ -148,7 +194,7 @@ def _ttl_s(hold_s: float) -> float:
 
 
 class _RuntimeHarm(Harm):
-    """A runtime as chaos sees it."""
+    """A runtime as chaos sees it, and the edge proxy beside it."""
 
     def __init__(self, runtime: Runtime, platform: Platform) -> None:
         self._runtime = runtime
@@ -157,14 +203,29 @@ class _RuntimeHarm(Harm):
     def kill(self, instances: tuple[str, ...], *, fault_id: str, ttl_s: float, gracefully: bool) -> Lease:
         return self._runtime.kill(self._platform, instances, fault_id=fault_id, ttl_s=ttl_s, gracefully=gracefully)
 
-    def heal(self, fault_id: str) -> Any:
-        return self._runtime.heal(self._platform, fault_id)
+    def heal(self, fault_id: str) -> Healed | None:
+        started_ns = now_ns()
+        healed = self._runtime.heal(self._platform, fault_id)  # asked first: it says when the whole platform is lost
+        if self._platform.proxy and heal_edges(Proxy(self._platform.proxy), fault_id):
+            return Undone(started_ns=started_ns, ready_ns=now_ns())
+        return healed
+
+
+class _Paper(Harm):
+    """No platform: nothing can be done to it."""
+
+    def kill(self, instances: tuple[str, ...], *, fault_id: str, ttl_s: float, gracefully: bool) -> Lease:
+        named = f"{fault_id} on {', '.join(instances)} for {ttl_s:g} s{' (gracefully)' if gracefully else ''}"
+        raise PlatformDown(f"there is no platform to harm: {named}", hint="tracelab up")
+
+    def heal(self, fault_id: str) -> None:  # noqa: ARG002 -- the port's signature
+        return None
 
 
 # --- ways to harm -----------------------------------------------------------------------------------
 
 
-def _only_harm(platform: Platform, options: Options, promise: Promise | None, fault: Kill, on_event: OnEvent) -> Told:
+def _only_harm(platform: Platform, options: Options, promise: Promise | None, fault: Fault, on_event: OnEvent) -> Told:
     hold_s = _hold_s(options, promise)
     with _held(platform, fault, on_event) as held:
         if options.is_detached:
@@ -216,9 +277,9 @@ def fault_under_load(
     """Live through the phases `fault` and `recovery` of a Run; return the measured effect."""
     run = people.recording.run
     hold_s = _hold_s(options, promise)
-    fault = build(platform, runtime, options.fault, options.target, ttl_s=_ttl_s(hold_s))
+    fault = build(platform, runtime, _asked(options), ttl_s=_ttl_s(hold_s))
     with _held(platform, fault, on_event) as held:
-        record = _record(run, held, promise)
+        record = _record(run, held, promise, options.settings)
         people.begin("fault", hold_s, at_ns=held.onset_ns)
 
         is_decided = UsersDecided(run, record, promise) if promise is not None else None
@@ -239,7 +300,7 @@ def _join(
     platform: Platform,
     options: Options,
     promise: Promise | None,
-    fault: Kill,
+    fault: Fault,
     run: Run,
     on_event: OnEvent,
 ) -> Told:
@@ -247,7 +308,7 @@ def _join(
     hold_s = _hold_s(options, promise)
     on_event(Said(text=f"joining run {run.id}"))
     with _held(platform, fault, on_event) as held:
-        record = _record(run, held, promise)
+        record = _record(run, held, promise, options.settings)
         run.begin("fault", at_ns=held.onset_ns, planned_s=hold_s)
         _wait(hold_s)
         run.begin("recovery", planned_s=_bound_s(promise))
@@ -269,13 +330,14 @@ def _wait(seconds: float) -> None:
     time.sleep(seconds)
 
 
-def _record(run: Run, held: Injected, promise: Promise | None) -> FaultRecord:
+def _record(run: Run, held: Injected, promise: Promise | None, parameters: Mapping[str, str]) -> FaultRecord:
     record = FaultRecord(
         id=held.id,
         fault=held.fault.kind,
         target=held.fault.target,
         instances=held.fault.instances,
         promise=promise.id if promise is not None else None,
+        parameters=dict(parameters),
         onset_ns=held.onset_ns,
         effect=held.effect,
     )
@@ -289,7 +351,7 @@ def _note_heal(run: Run, record: FaultRecord, held: Injected) -> None:
 
 
 @contextmanager
-def _held(platform: Platform, fault: Kill, on_event: OnEvent) -> Iterator[Injected]:
+def _held(platform: Platform, fault: Fault, on_event: OnEvent) -> Iterator[Injected]:
     """Hold a fault for a block; injected, shown as a gauge, healed and verified whatever happens."""
     collector = CollectorClient(platform.collector)
     tags = {"fault": fault.kind, "target": fault.target}
@@ -303,7 +365,7 @@ def _held(platform: Platform, fault: Kill, on_event: OnEvent) -> Iterator[Inject
         collector.gauge(METRIC_FAULT_ACTIVE, 0, tags, platform.statsd)
         if held is not None and held.healed_ns:  # said after an interruption too
             took_s = (held.healed_ns - held.heal_ns) / 1e9
-            effect = f"accepts connections again after {took_s:.1f} s"
+            effect = f"{held.recovery}, {took_s:.1f} s after the undo began"
             on_event(FaultChanged(fault=fault.kind, target=fault.target, state="healed", effect=effect))
 
 

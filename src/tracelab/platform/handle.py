@@ -36,7 +36,8 @@ class Platform:
     absent. `collector` is the base URL of the collector's own API. `control` is the supervisor's
     loopback address; `control_token` and `service_token` are secrets and never shown. `is_remote` claims that the
     collector cannot write our folders: what it records is copied from it over HTTP. `ca` is the path of the only
-    authority to trust for `gateway`, where that is HTTPS.
+    authority to trust for `gateway`, where that is HTTPS. `proxy` is the URL of the edge proxy's API; without a proxy
+    it is empty, and so is `edges`.
     """
 
     name: str
@@ -58,6 +59,8 @@ class Platform:
     service_token: str = ""
     is_remote: bool = False
     ca: str = ""
+    proxy: str = ""
+    edges: dict[str, str] = field(default_factory=dict)  # feed->media -> the listener through which it passes
 
     def as_json(self) -> dict[str, Any]:
         """Return the public document of ``status --json``."""

@@ -40,7 +40,8 @@ class UpOptions:
     """How a platform is started.
 
     `ports` fixes the ports of some components (``{"gateway": 8080}``), `use` names by URL the stores that somebody else
-    runs (``{"auth-db": "postgresql://..."}``), `images` the set of images, where the runtime has any.
+    runs (``{"auth-db": "postgresql://..."}``), `images` the set of images, where the runtime has any. With `chaos`
+    every edge passes the edge proxy, without it every edge is direct; None is what the runtime does by itself.
     """
 
     home: Path
@@ -52,6 +53,7 @@ class UpOptions:
     timeout_s: float = 60.0
     use: dict[str, str] = field(default_factory=dict)
     images: str | None = None
+    chaos: bool | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -11,6 +11,7 @@ from pathlib import Path
 import tracelab
 from tracelab import settings
 from tracelab.platform.topology import Component, Kind, Protocol, Topology
+from tracelab.runtimes import edges
 from tracelab.runtimes.postgresql import MONITOR, Passwords, owner_of, system_of
 
 HOST = "127.0.0.1"
@@ -76,7 +77,8 @@ class Wiring:
 
     `addresses` maps each instance to the ``host:port`` at which the others reach it, and `STATSD` to where datagrams
     go. `published` does so for browsers and devices on this machine, where theirs is another address. `used` maps a
-    component that somebody else runs to its URL, which takes the place of ours.
+    component that somebody else runs to its URL, which takes the place of ours. `doors` are the edge proxy's listeners,
+    by name (`edges`), each in the place of the instance behind it; where there is none, an edge is direct.
     """
 
     topology: Topology
@@ -88,17 +90,22 @@ class Wiring:
     is_tls: bool = False
     used: Mapping[str, str] = field(default_factory=dict)
     published: Mapping[str, str] = field(default_factory=dict)
+    doors: Mapping[str, str] = field(default_factory=dict)
 
     def address(self, instance: str) -> str:
         """Return an instance's ``host:port``."""
         return self.addresses[instance]
 
-    def urls(self, target: Component, protocol: Protocol) -> tuple[str, ...]:
+    def door(self, source: str, instance: str) -> str:
+        """Return the ``host:port`` at which one component reaches an instance: the proxy's, where it stands between."""
+        return self.doors.get(edges.name(self.topology, source, instance)) or self.address(instance)
+
+    def urls(self, source: str, target: Component, protocol: Protocol) -> tuple[str, ...]:
         """Return one URL per instance of an edge's target."""
         if target.name in self.used:
             return (self.used[target.name],)
         return tuple(
-            self._url(target.replica_of or target.name, self.address(i), protocol) for i in target.instance_ids
+            self._url(target.replica_of or target.name, self.door(source, i), protocol) for i in target.instance_ids
         )
 
     def _url(self, name: str, address: str, protocol: Protocol) -> str:
@@ -113,7 +120,7 @@ class Wiring:
     def upstreams(self, source: str) -> dict[str, tuple[str, ...]]:
         """Return the addresses of all instances of everything that a component calls by HTTP."""
         return {
-            edge.target: tuple(self.address(i) for i in self.topology.component(edge.target).instance_ids)
+            edge.target: tuple(self.door(source, i) for i in self.topology.component(edge.target).instance_ids)
             for edge in self.topology.edges_from(source)
             if edge.protocol is Protocol.HTTP
         }
@@ -123,6 +130,11 @@ class Wiring:
         """Return the base URL of the collector, where the topology has one."""
         found = self.topology.of_kind(Kind.COLLECTOR)
         return f"http://{self.address(found[0].instance_ids[0])}" if found else None
+
+    def _otlp(self, source: str) -> str:
+        """Return where a component sends its telemetry."""
+        found = self.topology.of_kind(Kind.COLLECTOR)
+        return f"http://{self.door(source, found[0].instance_ids[0])}" if found else ""
 
     def monitored(self) -> dict[str, str]:
         """Return a URL per instance of a database or cache of ours, by which its statistics can be read."""
@@ -168,7 +180,7 @@ class Wiring:
         """Return what a service reads with `tracelab.settings.service`; each call names a new boot."""
         edges = {
             settings.edge_variable(edge.target): ",".join(
-                self.urls(self.topology.component(edge.target), edge.protocol)
+                self.urls(component.name, self.topology.component(edge.target), edge.protocol)
             )
             for edge in self.topology.edges_from(component.name)
             if not edge.is_telemetry
@@ -183,7 +195,7 @@ class Wiring:
             "TRACELAB_ENVIRONMENT": self.name,
             "TRACELAB_VERSION": tracelab.__version__,
             "TRACELAB_SERVICE_TOKEN": self.secrets.service_token,
-            "TRACELAB_OTLP_HTTP": self.collector or "",
+            "TRACELAB_OTLP_HTTP": self._otlp(component.name),
             "TRACELAB_STATSD": self.statsd or "",
             "TRACELAB_TELEMETRY": self.telemetry,
             **self._oauth(component),

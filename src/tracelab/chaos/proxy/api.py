@@ -74,6 +74,7 @@ class Api:
             _Route("/proxies/{proxy}/toxics/{toxic}", ("DELETE",), self._remove_toxic),
             _Route("/version", ("GET",), self._version),
             _Route("/tracelab/v1/edges", ("GET",), self._edges_seen),
+            _Route("/tracelab/v1/upstreams", ("POST",), self._tell),
             _Route("/tracelab/v1/edges/{proxy}/reset", ("POST",), self._reset_connections),
         ]
         if proxy_metrics or runtime_metrics:
@@ -202,6 +203,10 @@ class Api:
     async def _edges_seen(self, _names: Mapping[str, str], _body: bytes) -> Reply:
         edges = [edge.as_json() for edge in self._edges]
         return _json({"schema": "tracelab/1", "seed": self._edges.seed, "edges": edges})
+
+    async def _tell(self, _names: Mapping[str, str], body: bytes) -> Reply:
+        upstream, is_away = wire.read_upstream(body)
+        return _json({"edges": self._edges.tell(upstream, is_away=is_away)})
 
     async def _reset_connections(self, names: Mapping[str, str], _body: bytes) -> Reply:
         return _json({"reset": self._edges.get(names["proxy"]).reset()})

@@ -13,9 +13,10 @@ from tracelab.chaos.proxy import address
 from tracelab.chaos.proxy.direction import Direction
 from tracelab.chaos.proxy.half import Half
 from tracelab.chaos.proxy.link import Link
+from tracelab.chaos.proxy.mirror import Mirror
 from tracelab.chaos.proxy.timers import Timer, Timers
-from tracelab.chaos.proxy.toxic import Toxic
-from tracelab.chaos.proxy.toxics import connect_timeout
+from tracelab.chaos.proxy.toxic import Toxic, ToxicType
+from tracelab.chaos.proxy.toxics import connect_timeout, refuse
 from tracelab.clock import iso, now_ns
 
 _ACCEPTED_AT_ONCE = 64
@@ -43,6 +44,7 @@ class Edge:
         seed: int,
         timers: Timers,
         loop: asyncio.AbstractEventLoop,
+        mirrors: bool = False,
     ) -> None:
         self.name = name
         self.listen = listen
@@ -60,6 +62,7 @@ class Edge:
         self._ghost: object = None  # the address of a former filler: nobody's connection
         self._pause: Timer | None = None
         self._return: Timer | None = None
+        self.mirror = Mirror(self, loop) if mirrors else None
         self.returns_ns: int | None = None  # when it enables itself again
         self._aim(upstream)
 
@@ -90,28 +93,55 @@ class Edge:
         if self.is_enabled:
             return
         listener, self.listen = await address.listen(self.listen)
-        self._listener = listener
         self.is_enabled = True
         self._come_back_never()
+        self._begin(listener)
+
+    def _begin(self, listener: socket.socket) -> None:
+        self._listener = listener
         self._loop.add_reader(listener.fileno(), self._accept)
         self._mind_listener()
 
     def stop(self) -> None:
         """Refuse new connections and close those that are there."""
         self._come_back_never()
-        if self._listener is None:
+        if not self.is_enabled:
             return
         self.is_enabled = False
+        if self.mirror is not None:
+            self.mirror.forget()
+        self._shut()
+        for link in list(self._links):
+            link.close()
+
+    def _shut(self) -> None:
         if self._pause is not None:
             self._pause.cancel()
         if self._filler is not None:
             self._filler.close()
             self._filler = None
-        self._loop.remove_reader(self._listener.fileno())
-        self._listener.close()
-        self._listener = None
-        for link in list(self._links):
-            link.close()
+        if self._listener is not None:
+            self._loop.remove_reader(self._listener.fileno())
+            self._listener.close()
+            self._listener = None
+
+    def close_listener(self) -> None:
+        """Refuse new connections, and leave those that are there."""
+        if self._filler is None:
+            self._accept()  # who has connected already is served by whoever is still there
+        self._shut()
+
+    def open_listener(self) -> bool:
+        """Listen where it did before it was shut, unless a toxic refuses; False where it cannot now."""
+        if self._listener is not None or self._holds(refuse.TYPE):
+            return True
+        try:
+            address.listen(self.listen).send(None)  # an address that it got: no name to look up, so it never waits
+        except StopIteration as done:
+            self._begin(done.value[0])
+        except address.AddressError:
+            return False
+        return True
 
     def remove(self) -> None:
         """Stop for good."""
@@ -195,10 +225,14 @@ class Edge:
             self._loop.add_reader(self._listener.fileno(), self._accept)
 
     def _mind_listener(self) -> None:
-        """Make the listener deaf while a connect_timeout holds, and only then."""
+        """Shut the listener while a refuse holds, make it deaf while a connect_timeout does, and only then."""
+        if self._holds(refuse.TYPE):
+            self._shut()
+        elif self._listener is None:
+            self._open_again()
         if self._listener is None:
             return
-        is_deaf = any(toxic.type is connect_timeout.TYPE for toxic in self._toxics.values())
+        is_deaf = self._holds(connect_timeout.TYPE)
         if is_deaf and self._filler is None:
             self._accept()
             self._loop.remove_reader(self._listener.fileno())
@@ -207,6 +241,14 @@ class Edge:
             self._ghost = address.listen_again(self._listener, self._filler)
             self._filler = None
             self._loop.add_reader(self._listener.fileno(), self._accept)
+
+    def _open_again(self) -> None:
+        is_wanted = self.is_enabled and not (self.mirror is not None and self.mirror.is_away)
+        if is_wanted and not self.open_listener():  # somebody sits on the port: it must come back all the same
+            self._pause = self.timers.at(monotonic() + _PAUSE_S, self._mind_listener)
+
+    def _holds(self, kind: ToxicType) -> bool:
+        return any(toxic.type is kind for toxic in self._toxics.values())
 
     # --- toxics ----------------------------------------------------------------------------------
 
@@ -235,6 +277,8 @@ class Edge:
         for link in list(self._links):
             link.put(toxic, before)
         self._mind_listener()
+        if toxic.type is refuse.TYPE:
+            self.reset()
 
     def take(self, name: str) -> bool:
         """Remove a toxic, also from live connections; False where there is none of that name."""
@@ -278,6 +322,16 @@ class Edge:
             link.reset()
         return len(links)
 
+    def on_failed_dial(self, link: Link, *, is_refused: bool) -> None:
+        """Count it, and end the client's connection as the server would have."""
+        self.failed_dials += 1
+        if self.mirror is None:
+            link.close()
+            return
+        if is_refused:
+            self.mirror.leave(is_announced=False)  # first, so that who tries again at once is refused
+        link.reset()
+
     def on_closed(self, link: Link) -> None:
         """Forget a connection, and keep its count."""
         self._links.discard(link)
@@ -302,6 +356,7 @@ class Edge:
             "upstream": self.upstream,
             "enabled": self.is_enabled,
             "returns_at": None if self.returns_ns is None else iso(self.returns_ns),
+            "away": self.mirror is not None and self.mirror.is_away,
             "live": len(self._links),
             "accepted": self.accepted,
             "failed_dials": self.failed_dials,

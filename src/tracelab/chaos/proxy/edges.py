@@ -110,6 +110,16 @@ class Edges:
             self.get(name).remove()
             del self._edges[name]
 
+    def tell(self, upstream: str, *, is_away: bool) -> int:
+        """Hear that an upstream is about to leave, or is back; return how many proxies mirror it."""
+        mirrors = [e.mirror for e in self._edges.values() if e.mirror is not None and e.upstream == upstream]
+        for mirror in mirrors:
+            if is_away:
+                mirror.leave(is_announced=True)
+            else:
+                mirror.come_back()
+        return len(mirrors)
+
     async def reset(self) -> None:
         """Start every proxy and remove every toxic.
 
@@ -135,6 +145,7 @@ class Edges:
             seed=self.seed,
             timers=self.timers,
             loop=self._loop,
+            mirrors=bool(fields.get("mirror")),
         )
 
     async def _start(self, edge: Edge, fields: Mapping[str, Any]) -> None:

@@ -31,6 +31,7 @@ class Link:
         "_client",
         "_dialling",
         "_edge",
+        "_is_refused",
         "_lookup",
         "_loop",
         "_timer",
@@ -50,6 +51,7 @@ class Link:
         self._client = client
         self._upstream: socket.socket | None = None
         self._dialling: list[address.Address] = []
+        self._is_refused = False
         self._lookup: asyncio.Task[None] | None = None
         self._timer: Timer | None = None
         self._loop = loop
@@ -85,6 +87,7 @@ class Link:
             if result == errno.EINPROGRESS:
                 self._loop.add_writer(self._upstream.fileno(), self._dialled)
                 return
+            self._is_refused = result == errno.ECONNREFUSED
             self._upstream.close()
         self._fail()
 
@@ -92,15 +95,15 @@ class Link:
         if self._upstream is None:
             return
         self._loop.remove_writer(self._upstream.fileno())
-        if self._upstream.getsockopt(socket.SOL_SOCKET, socket.SO_ERROR):
+        if error := self._upstream.getsockopt(socket.SOL_SOCKET, socket.SO_ERROR):
+            self._is_refused = error == errno.ECONNREFUSED
             self._upstream.close()
             self._dial_next()
         else:
             self._start()
 
     def _fail(self) -> None:
-        self._edge.failed_dials += 1
-        self.close()
+        self._edge.on_failed_dial(self, is_refused=self._is_refused)
 
     def _start(self) -> None:
         if self._upstream is None:

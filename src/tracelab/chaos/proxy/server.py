@@ -27,11 +27,13 @@ from tracelab.errors import InfrastructureError, UsageError
 class Options:
     """How a proxy process runs. `listen` is the API's address; `config` a file of proxies, as for ``/populate``.
 
+    `proxies` are their fields where there is no such file.
     `life_fd` is the read end of a pipe whose other end the owner holds: when that closes, the proxy ends.
     """
 
     listen: str = "127.0.0.1:8474"
     config: Path | None = None
+    proxies: Sequence[Mapping[str, Any]] = ()
     seed: int | None = None
     proxy_metrics: bool = False
     runtime_metrics: bool = False
@@ -63,14 +65,13 @@ def run(options: Options, on_ready: Callable[[Ready], None], api_socket: socket.
         InfrastructureError: an address is taken.
     """
     _allow_descriptors()
-    proxies = [] if options.config is None else _read(options.config)
+    proxies = options.proxies if options.config is None else _read(options.config)
     _run_loop(_serve(options, proxies, on_ready, api_socket))
 
 
 def main(options: Mapping[str, Any], sockets: Mapping[str, socket.socket]) -> None:
-    """Serve on a socket that a runtime bound (``api``); options are those of `Options`, by name."""
-    config = options.get("config")
-    run(Options(**{**options, "config": Path(config) if config else None}), lambda _: None, sockets.get("api"))
+    """Serve on a socket that a runtime bound (``http``); options are those of `Options`, by name."""
+    run(Options(**options), lambda _: None, sockets["http"])
 
 
 def _run_loop(serving: Coroutine[Any, Any, None]) -> None:
@@ -95,7 +96,8 @@ async def _serve(
             api_socket = await _bind(options.listen)
         _, error = await edges.populate(proxies)
         if error is not None:
-            raise InfrastructureError(f"a proxy of {options.config} cannot be: {error.message}", hint="ss -ltnp")
+            source = options.config or "the platform"
+            raise InfrastructureError(f"a proxy of {source} cannot be: {error.message}", hint="ss -ltnp")
         api = Api(edges, proxy_metrics=options.proxy_metrics, runtime_metrics=options.runtime_metrics)
         server = _Server(
             uvicorn.Config(

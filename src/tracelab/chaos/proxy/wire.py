@@ -15,7 +15,7 @@ from tracelab.chaos.proxy.toxics import TYPES
 from tracelab.clock import iso, now_ns
 
 _PROXY = gojson.fields(
-    {"name": "string", "listen": "string", "upstream": "string", "enabled": "bool", "ttl_ms": "int64"}
+    {"name": "string", "listen": "string", "upstream": "string", "enabled": "bool", "ttl_ms": "int64", "mirror": "bool"}
 )
 _POPULATE = tuple(
     Field(name=f.name, kind=f.kind, path=f.name if f.name == "enabled" else f"Proxy.{f.name}") for f in _PROXY
@@ -28,6 +28,7 @@ _TOXIC = (
     *_OURS,
 )
 _MATCH = gojson.fields({"header": "object", "baggage": "object", "path": "string"}, "match.")
+_UPSTREAM = gojson.fields({"upstream": "string", "away": "bool"})
 _YEAR_MS = 1000 * 60 * 60 * 24 * 365
 
 
@@ -87,6 +88,18 @@ def read_proxies(body: bytes) -> list[dict[str, Any]]:
     return proxies
 
 
+def read_upstream(body: bytes) -> tuple[str, bool]:
+    """Return an upstream's address, and whether it leaves.
+
+    Raises:
+        ApiError: the body does not say so.
+    """
+    said = _read(body, _UPSTREAM, struct="Upstream", whole="Upstream")
+    if not said.get("upstream") or "away" not in said:
+        raise ApiError('expected {"upstream": "127.0.0.1:41233", "away": true}', 400)
+    return said["upstream"], said["away"]
+
+
 def _need(proxy: Mapping[str, Any], where: str = "") -> None:
     for name in ("name", "upstream"):
         if not proxy.get(name):
@@ -100,7 +113,9 @@ def _refuse_ttl(fields: Mapping[str, Any]) -> None:
 
 def proxy_json(edge: Edge) -> dict[str, Any]:
     """Return a proxy as clients get it."""
-    ours = {} if edge.returns_ns is None else {"returns_at": iso(edge.returns_ns)}
+    ours: dict[str, Any] = {} if edge.returns_ns is None else {"returns_at": iso(edge.returns_ns)}
+    if edge.mirror is not None:
+        ours["mirror"] = True
     return {
         "name": edge.name,
         "listen": edge.listen,

@@ -240,6 +240,9 @@ class _Boot:
         options = self._options
         if options.tls:
             raise UsageError("runtime containers serves no HTTPS", hint="tracelab up --runtime embedded --tls")
+        if options.chaos:
+            hint = "tracelab up --runtime embedded --chaos on"
+            raise UsageError("runtime containers starts no edge proxy", hint=hint)
         if any(component.replica_of for component in self._topology.components):
             hint = "tracelab up --runtime embedded --db-replicas"
             raise UsageError("runtime containers starts no standbys of databases", hint=hint)

@@ -4,7 +4,8 @@ import os
 from collections.abc import Mapping
 
 from tracelab.platform.handle import ComponentState
-from tracelab.platform.topology import Component, Topology
+from tracelab.platform.topology import Topology
+from tracelab.runtimes.edges import PROXY
 from tracelab.runtimes.embedded.member import Member
 from tracelab.runtimes.embedded.process import Process
 from tracelab.runtimes.embedded.table import descendants, pss_bytes
@@ -18,22 +19,25 @@ def take(
     zygote: Process | None,
     restarts: Mapping[str, int],
 ) -> tuple[ComponentState, ...]:
-    """Return an entry per component, and one each for supervisor (this process), watchdog and zygote."""
+    """Return an entry per component, one for the edge proxy, and one each for supervisor (us), watchdog and zygote."""
     own = {"supervisor": os.getpid(), "watchdog": _pid(watchdog), "zygote": _pid(zygote)}
+    kinds = {component.name: component.kind.value for component in topology.components}
+    if any(member.name == PROXY for member in states):
+        kinds[PROXY] = PROXY
     return (
-        *(_component(component, states) for component in topology.components),
+        *(_component(name, kind, states) for name, kind in kinds.items()),
         *(_own(name, pid, restarts.get(name, 0)) for name, pid in own.items()),
     )
 
 
-def _component(component: Component, states: Mapping[Member, str]) -> ComponentState:
-    members = [m for m in states if m.name == component.name]
+def _component(name: str, kind: str, states: Mapping[Member, str]) -> ComponentState:
+    members = [m for m in states if m.name == name]
     alive = [m.process.pid for m in members if m.process is not None and not m.process.exited.done()]
     seen = {states[m] for m in members}
     pids = (*alive, *descendants(alive))
     return ComponentState(
-        name=component.name,
-        kind=component.kind.value,
+        name=name,
+        kind=kind,
         state=seen.pop() if len(seen) == 1 else "degraded",
         pids=pids,
         port=members[0].port,

@@ -2,7 +2,7 @@
 
 import asyncio
 import contextlib
-from collections.abc import Callable
+from collections.abc import Awaitable, Callable
 from pathlib import Path
 
 from tracelab.clock import now_ns
@@ -20,15 +20,29 @@ _END_LIMIT_S = 15.0  # longer than a service drains, finishes what it has in han
 
 
 class Member:
-    """An instance such as ``feed#1``, kept running by `keep` unless a fault holds it."""
+    """An instance such as ``feed#1``, kept running by `keep` unless a fault holds it.
 
-    def __init__(self, *, instance: str, name: str, kind: str, port: int, log: Path, recipe: Recipe) -> None:
+    `tell` hears of it before it is ended (False) and as soon as it is ready (True).
+    """
+
+    def __init__(
+        self,
+        *,
+        instance: str,
+        name: str,
+        kind: str,
+        port: int,
+        log: Path,
+        recipe: Recipe,
+        tell: Callable[[bool], Awaitable[None]],
+    ) -> None:
         self.instance = instance
         self.name = name
         self.kind = kind
         self.port = port
         self.log = log
         self.recipe = recipe
+        self._tell = tell
         self.state = "starting"
         self.restarts = 0
         self.process: Process | None = None
@@ -70,6 +84,7 @@ class Member:
         while not process.exited.done():
             self.why = await self.recipe.why_not_ready(process) or ""
             if not self.why and not process.exited.done():
+                await self._tell(True)
                 self.ready_ns = now_ns()
                 self._set("healthy", on_state)
                 self.is_ready.set()
@@ -91,6 +106,7 @@ class Member:
         process = self.process
         if process is None or process.exited.done():
             return None
+        await self._tell(False)
         number = self.recipe.drains if gracefully else self.recipe.kills
         if number.name == "SIGKILL":
             process.kill()

@@ -2,15 +2,16 @@
 
 import secrets as randomness
 import signal
-from collections.abc import Callable, Mapping
+from collections.abc import Awaitable, Callable, Collection, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from tracelab.errors import InfrastructureError, UnknownName
 from tracelab.platform.topology import Component, Kind, Topology
-from tracelab.runtimes import program
-from tracelab.runtimes.embedded import identity
+from tracelab.runtimes import edges, program
+from tracelab.runtimes.edges import PROXY, Listener
+from tracelab.runtimes.embedded import edgeproxy, identity
 from tracelab.runtimes.embedded.cluster import Clusters
 from tracelab.runtimes.embedded.fork import Fork
 from tracelab.runtimes.embedded.member import Member
@@ -30,11 +31,12 @@ if TYPE_CHECKING:
 _SERVICE_ENTRY = "tracelab.services.kit.process:main"
 _COLLECTOR_ENTRY = "tracelab.collector.server:main"
 _STORE_ENTRY = "tracelab.runtimes.embedded.objectstore:main"
+_PROXY_ENTRY = "tracelab.chaos.proxy.server:main"
 OTLP_GRPC = "collector/grpc"
 
 
-def reserve(topology: Topology, fixed: Mapping[str, int]) -> Ports:
-    """Reserve a port for every instance; `fixed` ones by component or instance.
+def reserve(topology: Topology, fixed: Mapping[str, int], listeners: Collection[Listener] = ()) -> Ports:
+    """Reserve a port for every instance, and for each of the proxy's listeners; `fixed` ones by component or instance.
 
     Raises:
         UnknownName: a fixed port is asked for no component of the topology.
@@ -52,6 +54,8 @@ def reserve(topology: Topology, fixed: Mapping[str, int]) -> Ports:
     if topology.of_kind(Kind.COLLECTOR):
         ports.reserve(OTLP_GRPC)
         ports.datagrams(STATSD).close()
+    for name in (PROXY, *(each.name for each in listeners)) if listeners else ():
+        ports.reserve(name)
     return ports
 
 
@@ -86,8 +90,18 @@ class Site:
 class Planner:
     """Makes the member of each instance. Binaries are looked for only where a component needs them."""
 
-    def __init__(self, *, wiring: Wiring, ports: Ports, site: Site, launcher: Launcher, nursery: Nursery) -> None:
+    def __init__(
+        self,
+        *,
+        wiring: Wiring,
+        ports: Ports,
+        site: Site,
+        launcher: Launcher,
+        nursery: Nursery,
+        listeners: Collection[Listener] = (),
+    ) -> None:
         self._wiring = wiring
+        self._listeners = listeners
         self._ports = ports
         self._site = site
         self._launcher = launcher
@@ -100,7 +114,7 @@ class Planner:
             self.credentials = establish(site.folder / "tls", wiring.name)
 
     def members(self) -> list[Member]:
-        """Return every instance of the topology, not started yet.
+        """Return every instance of the topology, and the edge proxy if edges pass one; not started yet.
 
         Raises:
             InfrastructureError: a server's binary is missing, or cannot be run.
@@ -115,7 +129,7 @@ class Planner:
         }
         if any(c.name not in self._wiring.used for c in self._wiring.topology.of_kind(Kind.DATABASE)):
             makers[Kind.DATABASE] = self._database_maker()
-        return [
+        found = [
             Member(
                 instance=instance,
                 name=component.name,
@@ -123,11 +137,46 @@ class Planner:
                 port=self._ports[instance],
                 log=self._site.log(component.name),
                 recipe=makers[component.kind](component, instance),
+                tell=self._teller(instance),
             )
             for component in self._wiring.topology.components
             if component.name not in self._wiring.used
             for instance in component.instance_ids
         ]
+        return [self._proxy(), *found] if self._listeners else found
+
+    def _teller(self, instance: str) -> Callable[[bool], Awaitable[None]]:
+        """Return what hears that an instance is there (True) or about to leave: the proxy, if anybody reaches it so."""
+        if all(each.instance != instance for each in self._listeners):
+            return _unheard
+        upstream = self._wiring.address(instance)
+
+        async def tell(is_there: bool) -> None:
+            await edgeproxy.tell(self._ports[PROXY], upstream, is_away=not is_there)
+
+        return tell
+
+    def _proxy(self) -> Member:
+        listen = {each.name: f"{HOST}:{self._ports[each.name]}" for each in self._listeners}
+        upstreams = {each.instance: self._wiring.address(each.instance) for each in self._listeners}
+        return Member(
+            instance=f"{PROXY}#1",
+            name=PROXY,
+            kind=PROXY,
+            port=self._ports[PROXY],
+            log=self._site.log(PROXY),
+            recipe=Fork(
+                instance=PROXY,
+                entry=_PROXY_ENTRY,
+                options=lambda: {"proxies": edges.proxies(self._listeners, listen, upstreams), "proxy_metrics": True},
+                env=dict,
+                health="/version",
+                log=self._site.log(PROXY),
+                ports=self._ports,
+                nursery=self._nursery,
+            ),
+            tell=_unheard,
+        )
 
     def _database_maker(self) -> Callable[[Component, str], Recipe]:
         binary = program.find(program.POSTGRES)
@@ -156,6 +205,7 @@ class Planner:
                     name=role(component.name),
                     primary=primaries[component.replica_of],
                     primary_address=self._wiring.address(f"{component.replica_of}#1"),
+                    followed_address=self._wiring.door(component.name, f"{component.replica_of}#1"),
                     password=self._wiring.secrets.stores[component.name],
                     data=folder / instance.replace("#", "-"),
                     port=self._ports[instance],
@@ -277,6 +327,10 @@ class Planner:
             ports=self._ports,
             nursery=self._nursery,
         )
+
+
+async def _unheard(_is_there: bool) -> None:
+    """Tell nobody."""
 
 
 def _require(binary: Path, tool: str) -> None:

@@ -37,7 +37,16 @@ class Embedded:
     """Real servers as child processes of a supervisor that outlives the command."""
 
     name = "embedded"
-    capabilities = frozenset({Capability.KILL, Capability.STOP, Capability.RESTART, Capability.RESET})
+    capabilities = frozenset(
+        {
+            Capability.KILL,
+            Capability.STOP,
+            Capability.RESTART,
+            Capability.RESET,
+            Capability.PARTITION_EDGE,
+            Capability.SHAPE_EDGE,
+        }
+    )
 
     def up(self, topology: Topology, options: UpOptions, on_event: OnEvent) -> Platform:
         """Boot; return once every component is ready. On failure, or when we are interrupted, nothing is left.

@@ -20,8 +20,8 @@ class Standby:
     """A recipe for the standby of one PostgreSQL server.
 
     It copies its primary when the platform boots, whatever its folder holds of an earlier life; a restart goes on from
-    what it has. It never takes its primary's place: while that is away it answers what it knows, and follows again
-    once that is back.
+    what it has. The copy is taken at `primary_address`, before there are edges; it follows by `followed_address`. It
+    never takes its primary's place: while that is away it answers what it knows, and follows again once that is back.
     """
 
     asks_to_end: Final = signal.SIGINT
@@ -34,6 +34,7 @@ class Standby:
         name: str,
         primary: Postgres,
         primary_address: str,
+        followed_address: str,
         password: str,
         data: Path,
         port: int,
@@ -45,6 +46,7 @@ class Standby:
         self._name = name
         self._primary = primary
         self._host, _, self._primary_port = primary_address.rpartition(":")
+        self._followed_host, _, self._followed_port = followed_address.rpartition(":")
         self._password = password
         self._data = data
         self._port = port
@@ -62,7 +64,10 @@ class Standby:
             self._is_copied = True
         major = int((self._data / "PG_VERSION").read_text().strip())
         following = postgresql.following(
-            host=self._host, port=self._primary_port, name=self._name, password_file=str(self._data / _PASSWORD_FILE)
+            host=self._followed_host,
+            port=self._followed_port,
+            name=self._name,
+            password_file=str(self._data / _PASSWORD_FILE),
         )
         return self._launcher.start(
             [

@@ -23,7 +23,7 @@ from tracelab.clock import now_ns
 from tracelab.errors import InfrastructureError, TracelabError
 from tracelab.platform.handle import ComponentState, Platform, platform_folder
 from tracelab.platform.topology import Kind
-from tracelab.runtimes import lock, wiring
+from tracelab.runtimes import edges, lock, wiring
 from tracelab.runtimes.embedded import census, plan
 from tracelab.runtimes.embedded import job as jobs
 from tracelab.runtimes.embedded.control import Control
@@ -118,7 +118,8 @@ class Supervisor:
         self._nursery.start()  # its imports are the longest step
         self._tell({"event": "state", "component": "zygote", "state": "starting"})
         topology, options = self._job.topology, self._job.options
-        self._ports = plan.reserve(topology, options.ports)
+        listeners = () if options.chaos is False else tuple(edges.listeners(topology, options.use))
+        self._ports = plan.reserve(topology, options.ports, listeners)
         self._site.data.mkdir(exist_ok=True)
         secrets_ = wiring.load_secrets(self._site.data / "secrets.json", topology)
         self._wiring = wiring.Wiring(
@@ -130,9 +131,15 @@ class Supervisor:
             used=options.use,
             otlp_to=options.otlp_to,
             is_tls=options.tls,
+            doors={each.name: f"{wiring.HOST}:{self._ports[each.name]}" for each in listeners},
         )
         self._planner = plan.Planner(
-            wiring=self._wiring, ports=self._ports, site=self._site, launcher=self._launcher, nursery=self._nursery
+            wiring=self._wiring,
+            ports=self._ports,
+            site=self._site,
+            launcher=self._launcher,
+            nursery=self._nursery,
+            listeners=listeners,
         )
         self._members = self._planner.members()
         for member in self._members:
@@ -203,6 +210,9 @@ class Supervisor:
             urls["otlp_http"] = collector
             urls["otlp_grpc"] = f"http://{wiring.HOST}:{self._ports[plan.OTLP_GRPC]}"
             urls["metrics"] = f"{collector}/metrics"
+        proxy = f"http://{wiring.HOST}:{self._ports[edges.PROXY]}" if wires.doors else ""
+        if proxy:
+            urls["proxy"] = proxy
         return Platform(
             name=self._name,
             runtime="embedded",
@@ -214,13 +224,15 @@ class Supervisor:
             statsd=wires.statsd or "",
             urls=urls,
             topology=topology.digest(),
-            instances={m.instance: m.port for m in self._members},
+            instances={m.instance: m.port for m in self._members if m.name != edges.PROXY},
             components=self._census({m: m.state for m in self._members}),
             pid=os.getpid(),
             started_ns=now_ns(),
             control=control,
             control_token=secrets_.control_token,
             service_token=secrets_.service_token,
+            proxy=proxy,
+            edges=dict(wires.doors),
             ca=str(self._planner.credentials.ca) if self._planner.credentials is not None else "",
         )
 

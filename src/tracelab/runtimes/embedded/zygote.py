@@ -57,6 +57,7 @@ PRELOAD = (
     "tracelab.services.kit.process",
     "tracelab.collector.server",
     "tracelab.runtimes.embedded.objectstore",
+    "tracelab.chaos.proxy.server",
 )
 _HEADER_BYTES = 4
 _MAX_SOCKETS = 8

@@ -11,6 +11,7 @@ from tracelab.chaos.proxy.toxics import (
     limit_data,
     loss,
     noop,
+    refuse,
     reset_peer,
     slicer,
     slow_close,
@@ -33,5 +34,6 @@ TYPES: dict[str, ToxicType] = {
         http_error,
         http_latency,
         loss,
+        refuse,
     )
 }
