@@ -9,6 +9,7 @@ import time
 from collections.abc import Callable, Iterator
 
 import aiohttp
+import psutil
 import pytest
 from PIL import Image
 
@@ -48,6 +49,9 @@ def toxics(platform: Platform) -> list[str]:
 @pytest.mark.parametrize(
     ("words", "effect"),
     [
+        ("pause feed-db", r"no answer within 300 ms from feed-db#1"),
+        ("pause feed-redis", r"no answer within 300 ms from feed-redis#1"),
+        ("cpu feed --to 30%", r"asked for 30 % of the time, measured \d+ %"),
         ("partition feed media", r"connect refused in [\d.]+ ms on feed->media"),
         ("partition feed profile --one-way --mode blackhole", r"connect timed out in 3\d\d\.\d ms on feed->profile"),
         ("partition feed profile --mode reset", r"request reset in [\d.]+ ms on (feed->profile|profile->feed)"),
@@ -65,7 +69,22 @@ def test_an_effect_is_measured_and_undone(command: CommandLine, words: str, effe
     assert reply.code == 0, reply
     said = " ".join(reply.out.split())
     assert re.search(effect, said), said
-    assert re.search(r"healed: .* (passes|pass) again, ", said), said
+    assert re.search(r"healed: .* (passes|pass|answers) again, ", said), said
+
+
+def test_a_paused_database_is_stopped_as_a_whole(command: CommandLine, platform: Platform) -> None:
+    """Its backends too, which are in sessions of their own; all of them run again afterwards."""
+
+    def stopped() -> set[bool]:
+        family = [root, *root.children(recursive=True)]
+        return {process.status() == psutil.STATUS_STOPPED for process in family}
+
+    root = psutil.Process(next(c.pids[0] for c in Embedded().status(platform).components if c.name == "feed-db"))
+    lease = Embedded().freeze(platform, ("feed-db#1",), fault_id="test-pause", ttl_s=30.0, share_ratio=0.0)
+    assert len(root.children()) > 1
+    assert stopped() == {True}
+    lease.release()
+    assert stopped() == {False}
 
 
 def test_two_faults_on_one_edge_are_refused(command: CommandLine) -> None:

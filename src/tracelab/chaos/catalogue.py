@@ -4,7 +4,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Final, Protocol
 
-from tracelab.chaos import errors, kill, partition, slow
+from tracelab.chaos import errors, kill, partition, pause, slow
 from tracelab.chaos.fault import Fault
 from tracelab.chaos.planned import PlannedHarm, Setting
 from tracelab.chaos.site import Site
@@ -37,6 +37,8 @@ KINDS: Final[dict[str, Kind]] = {
     for kind in (
         Kind(name="kill", needs="kill", build=kill.build, is_alone=False),
         Kind(name="stop", needs="stop", build=kill.build_stop, is_alone=False),
+        Kind(name="pause", needs="pause", build=pause.build),
+        Kind(name="cpu", needs="squeeze", build=pause.build_cpu, settings=pause.CPU_SETTINGS),
         Kind(name="partition", needs="partition-edge", build=partition.build, settings=partition.SETTINGS),
         Kind(name="slow", needs="shape-edge", build=slow.build, settings=slow.SETTINGS),
         Kind(name="errors", needs="shape-edge", build=errors.build, settings=errors.SETTINGS),

@@ -1,4 +1,4 @@
-"""Harm to edges: toxics at the edge proxy, each with a time to live there, and a watchdog in case we die."""
+"""Healing to edges: toxics at the edge proxy, each with a time to live there, and a watchdog in case we die."""
 
 import subprocess
 import sys
@@ -9,7 +9,7 @@ from dataclasses import dataclass, field
 
 from tracelab.chaos import probe
 from tracelab.chaos.fault import Effect
-from tracelab.chaos.harm import Harm, Harmed
+from tracelab.chaos.harm import Harmed, Healing
 from tracelab.chaos.remote import Proxy, Toxic
 from tracelab.chaos.target import Listener
 from tracelab.clock import now_ns
@@ -48,7 +48,7 @@ class EdgeFault:
     kind: str
     target: str
     ttl_s: float
-    harm: Harm
+    harm: Healing
     proxy: Proxy
     listeners: Sequence[Listener]
     toxics: Sequence[Toxic]

@@ -11,7 +11,7 @@ from dataclasses import dataclass, field
 from typing import Any, Protocol
 from uuid import uuid4
 
-from tracelab.chaos.harm import Harm, Harmed, Healed, Lease
+from tracelab.chaos.harm import Harmed, Healed, Healing, Lease
 from tracelab.chaos.ledger import Entry, Ledger
 from tracelab.clock import now_ns
 from tracelab.errors import InvalidRun, NotUndone, PlatformDown, TracelabError, UsageError
@@ -52,7 +52,7 @@ class Fault(Protocol):
         """Return the time to live in seconds, more than zero."""
 
     @property
-    def harm(self) -> Harm:
+    def harm(self) -> Healing:
         """Return the port to the platform."""
 
     def inject(self, fault_id: str) -> Lease:

@@ -45,11 +45,26 @@ class Lease(Protocol):
         """Leave the undo to the time to live alone."""
 
 
-class Harm(Protocol):
-    """The port through which faults reach a platform; a runtime stands behind it."""
+class Healing(Protocol):
+    """Undoes what was done to a platform."""
+
+    def heal(self, fault_id: str) -> Healed | None:
+        """Undo a fault by id; None where the platform holds no such fault. Idempotent."""
+
+
+class Killing(Healing, Protocol):
+    """Ends processes."""
 
     def kill(self, instances: tuple[str, ...], *, fault_id: str, ttl_s: float, gracefully: bool) -> Lease:
         """Kill instances (SIGTERM when `gracefully`) and hold their restart."""
 
-    def heal(self, fault_id: str) -> Healed | None:
-        """Undo a fault by id; None where the platform holds no such fault. Idempotent."""
+
+class Freezing(Healing, Protocol):
+    """Stops processes without ending them."""
+
+    def freeze(self, instances: tuple[str, ...], *, fault_id: str, ttl_s: float, share_ratio: float) -> Lease:
+        """Stop instances; they run for a share of the time all the same, from 0 to 1."""
+
+
+class Harm(Killing, Freezing, Protocol):
+    """The port through which faults reach a platform; a runtime stands behind it."""

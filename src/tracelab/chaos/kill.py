@@ -8,7 +8,7 @@ from dataclasses import dataclass
 import psutil
 
 from tracelab.chaos.fault import Effect
-from tracelab.chaos.harm import Harm, Harmed, Lease
+from tracelab.chaos.harm import Harmed, Killing, Lease
 from tracelab.chaos.site import HOST, Site
 
 Address = tuple[str, int]
@@ -22,7 +22,7 @@ class Kill:
     `addresses` maps an instance to where it listens; an instance without one is judged by its process being gone.
     """
 
-    harm: Harm
+    harm: Killing
     target: str
     instances: tuple[str, ...]
     addresses: Mapping[str, Address]

@@ -15,7 +15,7 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
-from tracelab.chaos.harm import Harm
+from tracelab.chaos.harm import Healing
 from tracelab.clock import now_ns
 from tracelab.errors import InfrastructureError, NotUndone, PlatformDown, TracelabError
 
@@ -93,7 +93,7 @@ class Ledger:
         except FileNotFoundError:
             return []
 
-    def heal_all(self, harm: Harm) -> list[Entry]:
+    def heal_all(self, harm: Healing) -> list[Entry]:
         """Undo everything that is open, newest first, and return it. Idempotent; an interruption loses nothing.
 
         Raises:

@@ -34,6 +34,21 @@ def stop(target: Target) -> dict[str, str | None]:
     return {"target": target}
 
 
+@harming(chaos, "tracelab chaos pause feed-db", "tracelab chaos pause redis --for 10s")
+def pause(target: Target) -> dict[str, str | None]:
+    """Stop a component without ending it: connections stay, answers do not come."""
+    return {"target": target}
+
+
+@harming(chaos, "tracelab chaos cpu feed --to 20%", "tracelab chaos cpu feed-db --to 50% --for 20s")
+def cpu(
+    target: Target,
+    to: Annotated[str | None, typer.Option(help="Of so much of the time (default 20%).", metavar="SHARE")] = None,
+) -> dict[str, str | None]:
+    """Let a component run in a share of the time only."""
+    return {"target": target, "to": to}
+
+
 @harming(
     chaos, "tracelab chaos partition feed profile --one-way", "tracelab chaos partition feed media --mode blackhole"
 )

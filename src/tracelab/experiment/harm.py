@@ -32,7 +32,7 @@ from tracelab.experiment.session import Session, session
 from tracelab.platform.handle import Platform, runs_folder
 from tracelab.platform.social import WHOLE, running
 from tracelab.platform.topology import Topology
-from tracelab.runtimes.port import Capability, Lease, Runtime
+from tracelab.runtimes.port import Capability, Freezing, Lease, Runtime
 from tracelab.store.run import FaultRecord, Run, find
 from tracelab.verdict import Finding
 
@@ -203,6 +203,10 @@ class _RuntimeHarm(Harm):
     def kill(self, instances: tuple[str, ...], *, fault_id: str, ttl_s: float, gracefully: bool) -> Lease:
         return self._runtime.kill(self._platform, instances, fault_id=fault_id, ttl_s=ttl_s, gracefully=gracefully)
 
+    def freeze(self, instances: tuple[str, ...], *, fault_id: str, ttl_s: float, share_ratio: float) -> Lease:
+        assert isinstance(self._runtime, Freezing)  # which its capability says
+        return self._runtime.freeze(self._platform, instances, fault_id=fault_id, ttl_s=ttl_s, share_ratio=share_ratio)
+
     def heal(self, fault_id: str) -> Healed | None:
         started_ns = now_ns()
         healed = self._runtime.heal(self._platform, fault_id)  # asked first: it says when the whole platform is lost
@@ -217,6 +221,9 @@ class _Paper(Harm):
     def kill(self, instances: tuple[str, ...], *, fault_id: str, ttl_s: float, gracefully: bool) -> Lease:
         named = f"{fault_id} on {', '.join(instances)} for {ttl_s:g} s{' (gracefully)' if gracefully else ''}"
         raise PlatformDown(f"there is no platform to harm: {named}", hint="tracelab up")
+
+    def freeze(self, instances: tuple[str, ...], *, fault_id: str, ttl_s: float, share_ratio: float) -> Lease:
+        return self.kill(instances, fault_id=fault_id, ttl_s=ttl_s, gracefully=bool(share_ratio))
 
     def heal(self, fault_id: str) -> None:  # noqa: ARG002 -- the port's signature
         return None

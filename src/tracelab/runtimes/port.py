@@ -16,6 +16,7 @@ class Capability(StrEnum):
     KILL = "kill"
     STOP = "stop"
     PAUSE = "pause"
+    SQUEEZE = "squeeze"
     RESTART = "restart"
     RESET = "reset"
     PARTITION_EDGE = "partition-edge"
@@ -131,3 +132,13 @@ class Tending(Protocol):
 
     def reset(self, platform: Platform, on_event: OnEvent) -> None:
         """Remove everything that people left in databases, caches and objects; everything is ready again afterwards."""
+
+
+@runtime_checkable
+class Freezing(Protocol):
+    """What a runtime with the capability `PAUSE` can be asked besides."""
+
+    def freeze(
+        self, platform: Platform, instances: tuple[str, ...], *, fault_id: str, ttl_s: float, share_ratio: float
+    ) -> Lease:
+        """Stop instances without ending them. With the capability `SQUEEZE` they may run for a share of the time."""

@@ -1,9 +1,9 @@
 """The supervisor's door: JSON lines over loopback TCP, each request with the platform's token.
 
-Requests: ``status``, ``kill`` (instances, fault_id, ttl_s, gracefully), ``heal`` (fault_id), ``restart`` (instances),
-``reset``, ``down`` (keep_data); the last three answer with events before they are done. The connection that asked for a
-kill *is* its lease: when it closes, however its holder died, the fault heals, unless the holder said ``detach``; then
-the TTL alone does.
+Requests: ``status``, ``kill`` (instances, fault_id, ttl_s, gracefully), ``freeze`` (share_ratio instead of gracefully),
+``heal`` (fault_id), ``restart`` (instances), ``reset``, ``down`` (keep_data); the last three answer with events before
+they are done. The connection that asked for a kill or a freeze *is* its lease: when it closes, however its holder died,
+the fault heals, unless the holder said ``detach``; then the TTL alone does.
 """
 
 import asyncio
@@ -30,6 +30,9 @@ class Commands(Protocol):
 
     async def kill(self, request: Mapping[str, Any]) -> Document:
         """Kill instances and hold their restart; return ``harmed``."""
+
+    async def freeze(self, request: Mapping[str, Any]) -> Document:
+        """Stop instances without ending them; return ``harmed``."""
 
     async def heal(self, fault_id: str) -> Document | None:
         """Release a fault, wait until its instances are ready, and return ``healed``; None where there is none."""
@@ -74,7 +77,7 @@ class Control:
                     lease = None
                     await _say(writer, {"ok": True})
                     continue
-                if request["do"] == "kill":
+                if request["do"] in ("kill", "freeze"):
                     lease = str(request["fault_id"])
                 elif request["do"] == "release":
                     request, lease = {"do": "heal", "fault_id": lease}, None
@@ -93,6 +96,8 @@ class Control:
                 answer = await self._commands.status()
             elif request["do"] == "kill":
                 answer = {"harmed": await self._commands.kill(request)}
+            elif request["do"] == "freeze":
+                answer = {"harmed": await self._commands.freeze(request)}
             elif request["do"] == "heal":
                 answer = {"healed": await self._commands.heal(str(request["fault_id"]))}
             elif request["do"] in ("restart", "reset", "down"):

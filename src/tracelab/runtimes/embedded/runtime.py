@@ -41,6 +41,8 @@ class Embedded:
         {
             Capability.KILL,
             Capability.STOP,
+            Capability.PAUSE,
+            Capability.SQUEEZE,
             Capability.RESTART,
             Capability.RESET,
             Capability.PARTITION_EDGE,
@@ -179,17 +181,13 @@ class Embedded:
         self, platform: Platform, instances: tuple[str, ...], *, fault_id: str, ttl_s: float, gracefully: bool = False
     ) -> "ControlLease":
         """Kill instances (SIGKILL; PostgreSQL: immediate shutdown; SIGTERM when `gracefully`), hold their restart."""
-        control = _dial(platform)
-        try:
-            request = {"do": "kill", "instances": list(instances), "fault_id": fault_id, "ttl_s": ttl_s}
-            harmed = control.ask({**request, "gracefully": gracefully}, timeout_s=40.0)["harmed"]
-        except BaseException:
-            control.close()
-            raise
-        return ControlLease(
-            control,
-            Harmed(instances=tuple(harmed["instances"]), pids=tuple(harmed["pids"]), at_ns=harmed["at_ns"]),
-        )
+        return _lease(platform, "kill", instances, fault_id=fault_id, ttl_s=ttl_s, gracefully=gracefully)
+
+    def freeze(
+        self, platform: Platform, instances: tuple[str, ...], *, fault_id: str, ttl_s: float, share_ratio: float
+    ) -> "ControlLease":
+        """Stop instances without ending them, with all their children; they run for a share of the time."""
+        return _lease(platform, "freeze", instances, fault_id=fault_id, ttl_s=ttl_s, share_ratio=share_ratio)
 
     def heal(self, platform: Platform, fault_id: str) -> Healed | None:
         """Release a fault by id; None where the runtime holds no such fault. Idempotent."""
@@ -240,6 +238,18 @@ class ControlLease:
             self._control.ask({"do": "detach"}, timeout_s=10.0)
         finally:
             self._control.close()
+
+
+def _lease(platform: Platform, verb: str, instances: tuple[str, ...], **said: str | float | bool) -> ControlLease:
+    control = _dial(platform)
+    try:
+        harmed = control.ask({"do": verb, "instances": list(instances), **said}, timeout_s=40.0)["harmed"]
+    except BaseException:
+        control.close()
+        raise
+    return ControlLease(
+        control, Harmed(instances=tuple(harmed["instances"]), pids=tuple(harmed["pids"]), at_ns=harmed["at_ns"])
+    )
 
 
 def _healed(document: dict[str, Any] | None) -> Healed | None:

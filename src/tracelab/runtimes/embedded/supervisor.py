@@ -27,6 +27,7 @@ from tracelab.runtimes import edges, lock, wiring
 from tracelab.runtimes.embedded import census, plan
 from tracelab.runtimes.embedded import job as jobs
 from tracelab.runtimes.embedded.control import Control
+from tracelab.runtimes.embedded.freezes import Freezes
 from tracelab.runtimes.embedded.holds import Holds
 from tracelab.runtimes.embedded.logs import last_lines, rotate_by_copy, rotate_by_rename
 from tracelab.runtimes.embedded.member import Member
@@ -62,6 +63,7 @@ class Supervisor:
         self._watchdog: Process | None = None
         self._members: list[Member] = []
         self._holds = Holds(lambda: self._members)
+        self._freezes = Freezes(lambda: self._members)
         self._rolling = Rolling(lambda: self._members)
         self._reset = Reset(lambda: self._members)
         self._tasks: set[asyncio.Task[Any]] = set()
@@ -349,9 +351,18 @@ class Supervisor:
             gracefully=bool(request["gracefully"]),
         )
 
+    async def freeze(self, request: Mapping[str, Any]) -> dict[str, Any]:
+        """Stop instances without ending them."""
+        return await self._freezes.freeze(
+            request["instances"],
+            fault_id=str(request["fault_id"]),
+            ttl_s=float(request["ttl_s"]),
+            share_ratio=float(request["share_ratio"]),
+        )
+
     async def heal(self, fault_id: str) -> dict[str, Any] | None:
         """Release a fault."""
-        return await self._holds.heal(fault_id)
+        return self._freezes.heal(fault_id) or await self._holds.heal(fault_id)
 
     def restart(self, instances: Sequence[str]) -> AsyncIterator[dict[str, Any]]:
         """Restart instances one after another, telling how far it is."""
@@ -366,6 +377,7 @@ class Supervisor:
         if self._is_ending:
             return
         self._is_ending = True
+        self._freezes.release_all()
         tasks = list(self._tasks)
         for task in tasks:
             task.cancel()
