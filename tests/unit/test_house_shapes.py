@@ -2,6 +2,7 @@
 
 import re
 from collections.abc import Iterator
+from fnmatch import fnmatchcase
 from pathlib import Path
 from typing import Any
 
@@ -10,7 +11,8 @@ import yaml
 
 import tracelab
 from tracelab.chaos import plan as plans
-from tracelab.chaos.promise import InFlight, TracesShow
+from tracelab.chaos.promise import CallsWithin, InFlight, TracesShow
+from tracelab.experiment import harm
 from tracelab.experiment.judge import trace_specs
 from tracelab.gate.objective import HOSTILE, OBJECTIVES
 from tracelab.gate.shape import findings
@@ -83,7 +85,8 @@ def test_every_plan_is_read_and_written(text: str) -> None:
     for show in plan.promise.traces:
         if isinstance(show, TracesShow):
             assert set(show.expect) <= known
-    SOCIAL.targets(plan.promise.harm.target)
+    planned = plan.promise.harm
+    assert harm.meant(harm.Options(fault=planned.fault, target=planned.target, settings=planned.settings))
     scenarios.find(plan.promise.load.scenario)
 
 
@@ -121,6 +124,9 @@ def test_selectors_of_promises_are_those_of_shapes() -> None:
             stack += (*item.ordered, *item.unordered, *item.links)
     for promise in plans.every():
         for show in promise.traces:
+            if isinstance(show, CallsWithin):
+                assert any(fnmatchcase(str(edge), show.edge) for edge in SOCIAL.edges), show.edge
+                continue
             wanted = selector(show.selector)
             assert any(wanted.matches(label) for label in labels), show.selector
             assert not isinstance(show, InFlight) or show.per

@@ -185,6 +185,10 @@ def rehearse(plan: Plan, instances: Sequence[str]) -> tuple[str, ...]:
     for shape in promise.traces:
         if isinstance(shape, promises.InFlight):
             lines.append(f"traces    at most {shape.max} of {shape.selector} in flight per {', '.join(shape.per)}")
+        elif isinstance(shape, promises.CallsWithin):
+            lines.append(f"traces    no call over {shape.edge} takes longer than {time(shape.within_s)}")
+        elif isinstance(shape, promises.Never):
+            lines.append(f"traces    never {shape.selector}")
         else:
             expected = ", ".join(f"{name} {share or ''}".strip() for name, share in shape.expect.items())
             lines.append(f"traces    {shape.selector}: {expected}")

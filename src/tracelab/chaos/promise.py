@@ -14,7 +14,7 @@ from tracelab.chaos.document import Item
 from tracelab.chaos.planned import PlannedHarm
 from tracelab.errors import UsageError
 
-KEYS = ("name", "promise", "harm", "load", "after", "users", "traces", "untouched", "back_within")
+KEYS = ("name", "promise", "harm", "load", "after", "users", "traces", "untouched", "back_within", "standbys")
 _BOUND = re.compile(r"\s*(>=|>|<=|<)\s*(.+)")
 _STATUS = re.compile(r"[1-5](xx|[0-9]{2})")
 
@@ -66,8 +66,29 @@ class InFlight:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class CallsWithin:
+    """No attempt of a call over an edge (``feed->media``, globs) takes longer, whatever comes of it."""
+
+    edge: str
+    within_s: float
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Never:
+    """No span of a selector."""
+
+    selector: str
+
+
+TraceClaim = TracesShow | InFlight | CallsWithin | Never
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Promise:
-    """What holds while a fault does (from `after_s` on), and how soon after the heal the steady state returns."""
+    """What holds while a fault does (from `after_s` on), and how soon after the heal the steady state returns.
+
+    `standbys` are the databases that must have one, or it cannot be kept.
+    """
 
     id: str
     title: str
@@ -77,8 +98,9 @@ class Promise:
     load: PlannedLoad = PlannedLoad()
     after_s: float = 0.0
     users: tuple[UsersSee, ...] = ()
-    traces: tuple[TracesShow | InFlight, ...] = ()
+    traces: tuple[TraceClaim, ...] = ()
     untouched: tuple[str, ...] = ()
+    standbys: tuple[str, ...] = ()
 
     def as_document(self) -> dict[str, Any]:
         """Return the extension that `read` reads back."""
@@ -96,6 +118,7 @@ class Promise:
             "users": [_users_document(claim) for claim in self.users],
             "traces": [_traces_document(claim) for claim in self.traces],
             "untouched": list(self.untouched),
+            **({"standbys": list(self.standbys)} if self.standbys else {}),
             "back_within": quantity.format_duration(self.back_within_s),
         }
         return document
@@ -138,6 +161,7 @@ def read(item: Item, *, title: str, description: str) -> Promise:
         untouched=tuple(i.text("untouched") for i in values["untouched"].sequence("untouched"))
         if "untouched" in values
         else (),
+        standbys=values["standbys"].words("standbys") if "standbys" in values else (),
         back_within_s=values["back_within"].read("back_within", quantity.duration_s),
     )
 
@@ -189,8 +213,18 @@ def _users(item: Item) -> UsersSee:
     )
 
 
-def _traces(item: Item) -> TracesShow | InFlight:
-    values = item.mapping("traces", ("for", "expect", "in_flight", "per", "max"))
+def _traces(item: Item) -> TraceClaim:
+    values = item.mapping("traces", ("for", "expect", "in_flight", "per", "max", "calls", "within", "never"))
+    if "never" in values:
+        item.mapping("traces with never", ("never",))
+        return Never(selector=values["never"].text("never"))
+    if "calls" in values:
+        item.mapping("traces with calls", ("calls", "within"))
+        item.need("traces with calls", values, "within")
+        edge = values["calls"].text("calls")
+        if "->" not in edge:
+            raise values["calls"].error(f'calls: expected an edge, e.g. "feed->media" or "*->auth", not {edge!r}')
+        return CallsWithin(edge=edge, within_s=values["within"].read("within", quantity.duration_s))
     if "in_flight" in values:
         item.mapping("traces with in_flight", ("in_flight", "per", "max"))
         item.need("traces with in_flight", values, "per", "max")
@@ -225,7 +259,11 @@ def _users_document(claim: UsersSee) -> dict[str, Any]:
     return {**document, "share": str(claim.share)}
 
 
-def _traces_document(claim: TracesShow | InFlight) -> dict[str, Any]:
+def _traces_document(claim: TraceClaim) -> dict[str, Any]:
+    if isinstance(claim, Never):
+        return {"never": claim.selector}
+    if isinstance(claim, CallsWithin):
+        return {"calls": claim.edge, "within": quantity.format_duration(claim.within_s)}
     if isinstance(claim, InFlight):
         return {"in_flight": claim.selector, "per": list(claim.per), "max": claim.max}
     if any(b is None for b in claim.expect.values()):

@@ -39,6 +39,7 @@ def root(
 from tracelab.cli import start  # noqa: E402, F401
 from tracelab.cli import drive  # noqa: E402, F401
 from tracelab.cli import harm  # noqa: E402, F401
+from tracelab.cli import promise  # noqa: E402, F401
 from tracelab.cli import proxy  # noqa: E402, F401
 from tracelab.cli import see  # noqa: E402, F401
 from tracelab.cli import judge  # noqa: E402, F401

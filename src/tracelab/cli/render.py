@@ -20,6 +20,7 @@ if TYPE_CHECKING:
     from tracelab.experiment.edges import EdgeSeen
     from tracelab.experiment.follow import Line
     from tracelab.experiment.look import Source
+    from tracelab.experiment.promises import Told as Kept
     from tracelab.load.scenario import Scenario
     from tracelab.platform.handle import Platform
     from tracelab.runtimes.condition import Condition
@@ -153,6 +154,25 @@ def show_judged(run: "Run", findings: Sequence[Finding], voice: Voice, *, fail_o
     if not voice.quiet:
         console.print()
         console.print(run_summary(run))
+    return int(code)
+
+
+def show_matrix(told: "Kept", voice: Voice, *, fail_on: frozenset[Verdict]) -> int:
+    """Show the resilience matrix; promises alone decide the exit code."""
+    from tracelab.gate.fold import exit_code, findings_document
+    from tracelab.report.console import Matrix
+    from tracelab.report.matrix import document
+
+    ids = {row.promise for row in told.rows}
+    findings = [finding for finding in told.findings if finding.id in ids]
+    code = exit_code(findings, fail_on=fail_on)
+    if voice.json:
+        voice.document({**findings_document(told.run.id, findings, code), "matrix": document(told.rows)})
+        return int(code)
+    console = _console(voice)
+    console.print(Matrix(told.rows))
+    if not voice.quiet:
+        console.print(f"\nrun {told.run.id}: tracelab runs show {told.run.id}", highlight=False)
     return int(code)
 
 

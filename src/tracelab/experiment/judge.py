@@ -2,12 +2,13 @@
 
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import replace
+from fnmatch import fnmatchcase
 from http import HTTPStatus
 from importlib import resources
 
 from tracelab.chaos import plan as plans
-from tracelab.chaos.promise import InFlight, Promise, TracesShow
-from tracelab.conventions import CACHES, GATEWAY, MOBILE, OBJECTIVE_CACHES
+from tracelab.chaos.promise import CallsWithin, InFlight, Never, Promise, TraceClaim
+from tracelab.conventions import CACHES, GATEWAY, MOBILE, OBJECTIVE_CACHES, PEER_SERVICE
 from tracelab.devices.garbage import OPERATION as GARBAGE
 from tracelab.errors import UnknownName
 from tracelab.experiment.evidence import FAULT, STEADY, Evidence, is_bad, seen
@@ -24,6 +25,7 @@ from tracelab.traces import spec as specs
 from tracelab.traces.cache import cache_reads, timeline_reads
 from tracelab.traces.check import Stretch
 from tracelab.traces.flight import in_flight
+from tracelab.traces.node import label_of
 from tracelab.traces.selector import selector
 from tracelab.traces.spec import Bound, Check, TraceSpec
 from tracelab.traces.tree import Trace
@@ -283,16 +285,29 @@ def _untouched(evidence: Evidence, promise: Promise, pattern: str, during: Seque
         nobody = promises.users(promise.id, _served(pattern, None), ())
         return replace(nobody, message="nobody asked for it in the steady phase, so nothing can be compared")
     p95_ms = quantile([s.response_ms for s in before], 0.95)
-    return promises.users(promise.id, _served(pattern, 2 * p95_ms), during)
+    found = promises.users(promise.id, _served(pattern, 2 * p95_ms), during)
+    return replace(found, subject=f"untouched: {pattern}")
 
 
 def _served(pattern: str, within_ms: float | None) -> Claim:
     return Claim(operations=(pattern,), statuses=("2xx",), operator=">=", ratio=0.9, within_ms=within_ms)
 
 
-def _shown(evidence: Evidence, promise: Promise, show: TracesShow | InFlight, held: Stretch) -> list[Finding]:
+def _shown(evidence: Evidence, promise: Promise, show: TraceClaim, held: Stretch) -> list[Finding]:
+    spans = [s for s in evidence.spans if held.start_ns <= s.start_ns < held.end_ns]
+    if isinstance(show, CallsWithin):
+        attempts = [
+            (s.duration_ns / 1e6, s.trace_id)
+            for s in spans
+            if s.kind == "client" and fnmatchcase(f"{s.service}->{s.attributes.get(PEER_SERVICE)}", show.edge)
+        ]
+        found = promises.calls(promise.id, show.edge, attempts, 1000 * show.within_s)
+        return [_believed(found, evidence.blindness(()))]
+    if isinstance(show, Never):
+        unwanted = selector(show.selector)
+        found = promises.never(promise.id, show.selector, [s.trace_id for s in spans if unwanted.matches(label_of(s))])
+        return [_believed(found, evidence.blindness(()))]
     if isinstance(show, InFlight):
-        spans = [s for s in evidence.spans if held.start_ns <= s.start_ns < held.end_ns]
         overlaps = in_flight(spans, selector(show.selector), show.per)
         found = promises.flight(promise.id, show.selector, overlaps, show.max)
         return [_believed(found, evidence.blindness(()))]

@@ -158,6 +158,47 @@ def flight(promise: str, selector: str, overlaps: Sequence[Overlap], limit: int)
     return replace(finding, verdict=Verdict.PASS, estimate=float(most), message=text)
 
 
+def calls(promise: str, edge: str, durations_ms: Sequence[tuple[float, str]], limit_ms: float) -> Finding:
+    """Return whether no call over an edge took longer; `durations_ms` are those of attempts, each with its trace."""
+    late = sorted(((took, trace) for took, trace in durations_ms if took > limit_ms), reverse=True)
+    longest = max((took for took, _ in durations_ms), default=0.0)
+    n = len(durations_ms)
+    finding = Finding(
+        id=promise,
+        kind=CheckKind.PROMISE,
+        subject=f"calls: {edge}",
+        verdict=Verdict.FAIL if late else Verdict.PASS,
+        limit=f"<= {format_duration(limit_ms / 1000)}",
+        estimate=round(longest, 1),
+        unit="ms",
+        n=n,
+        bad=len(late),
+        exemplars=tuple(trace for _, trace in late[:_NEXT]),
+        message=f"{len(late):,} of {n:,} calls took longer" if late else f"{n:,} calls, the longest {longest:.0f} ms",
+    )
+    if not n:  # an open breaker makes none at all, but one was made before it opened
+        return replace(
+            finding, verdict=Verdict.NO_DATA, estimate=None, message=f"nobody called over {edge} while the fault held"
+        )
+    return finding
+
+
+def never(promise: str, selector: str, traces: Sequence[str]) -> Finding:
+    """Return whether no span of a selector was seen; `traces` has that of each that was."""
+    return Finding(
+        id=promise,
+        kind=CheckKind.PROMISE,
+        subject=f"never: {selector}",
+        verdict=Verdict.FAIL if traces else Verdict.PASS,
+        limit="none",
+        estimate=float(len(traces)),
+        n=len(traces),
+        bad=len(traces),
+        exemplars=tuple(traces[:_NEXT]),
+        message=f"{len(traces):,} while the fault held" if traces else "none while the fault held",
+    )
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Steady:
     """What steady state means for one Run: the steady phase's own p95, and the objective's limit."""
