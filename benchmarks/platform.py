@@ -1,9 +1,9 @@
-"""What observing costs: a cached timeline and a miss through the gateway, with telemetry and without.
+"""What observing, or the edge proxy, costs: a cached timeline and a miss through the gateway, with it and without.
 
-    python benchmarks/platform.py [--slices 4] [--seconds 4] [--profile]
+    python benchmarks/platform.py [--of telemetry|chaos] [--slices 4] [--seconds 4] [--profile]
 
-Two platforms stand side by side, one with ``--telemetry sdk`` and one with ``off``; they are loaded in turn
-(ABBA), so that the machine's noise meets both. CPU per request is that of all processes of a platform but the
+Two platforms stand side by side, one with ``--telemetry sdk`` (or ``--chaos on``), one with ``off``; they are loaded in
+turn (ABBA), so that the machine's noise meets both. CPU per request is that of all processes of a platform but the
 load's own; its ratio is the figure to look at. A miss is made by dropping the cached timelines of all readers at once,
 then reading each once. ``--profile`` samples the feed service with py-spy (``pip install py-spy``) and says in whose
 code it was.
@@ -36,7 +36,7 @@ from tracelab.conventions import HEADER_SERVICE_TOKEN
 from tracelab.platform import handle
 from tracelab.platform.handle import Platform
 
-_MODES = ("sdk", "off")
+_MODES = {"telemetry": ("sdk", "off"), "chaos": ("on", "off")}
 _READERS = 150
 _FOLLOWED = 6
 _AT_ONCE = 8
@@ -135,8 +135,8 @@ class Side:
         return told
 
 
-def show(sides: list[Side]) -> None:
-    print(f"{'':6}{'telemetry':<12}{'requests/s':>12}{'p99':>12}{'CPU/request':>14}")
+def show(sides: list[Side], subject: str) -> None:
+    print(f"{'':6}{subject:<12}{'requests/s':>12}{'p99':>12}{'CPU/request':>14}")
     for what in ("hit", "miss"):
         costs = {}
         for side in sides:
@@ -151,7 +151,7 @@ def show(sides: list[Side]) -> None:
             for a, b in zip(sides[0].slices[what], sides[1].slices[what], strict=True)
         ]
         print(
-            f"{what:6}CPU per request, sdk/off: {costs['sdk'] / costs['off']:.2f}"
+            f"{what:6}CPU per request, {sides[0].mode}/off: {costs[sides[0].mode] / costs['off']:.2f}"
             f"   slices: median {statistics.median(ratios):.2f}, {min(ratios):.2f} to {max(ratios):.2f}"
         )
 
@@ -202,7 +202,9 @@ def show_profile(mode: str, folder: Path) -> None:
         print(f"  {count / total:6.1%}  {owner}")
 
 
-async def measure(sides: list[Side], slices: int, seconds: float, *, is_profiled: bool, folder: Path) -> None:
+async def measure(
+    sides: list[Side], subject: str, slices: int, seconds: float, *, is_profiled: bool, folder: Path
+) -> None:
     connector = aiohttp.TCPConnector(limit=_AT_ONCE)
     async with aiohttp.ClientSession(connector=connector, cookie_jar=aiohttp.DummyCookieJar()) as session:
         for side in sides:
@@ -213,7 +215,7 @@ async def measure(sides: list[Side], slices: int, seconds: float, *, is_profiled
             for number in range(slices):
                 for side in sides if number % 2 == 0 else reversed(sides):
                     side.slices[what].append(await side.read(session, what, seconds))
-        show(sides)
+        show(sides, subject)
         if is_profiled:
             for side in sides:
                 sampling = profile(side, 8, folder)
@@ -228,6 +230,7 @@ def tracelab(*words: str, environment: dict[str, str]) -> None:
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--of", choices=sorted(_MODES), default="telemetry")
     parser.add_argument("--slices", type=int, default=4)
     parser.add_argument("--seconds", type=float, default=4.0)
     parser.add_argument("--profile", action="store_true")
@@ -236,12 +239,13 @@ def main() -> None:
         home = Path(place) / "home"
         environment = {**os.environ, "TRACELAB_HOME": str(home), "TRACELAB_BCRYPT_COST": "4"}
         try:
-            for mode in _MODES:
-                tracelab("up", "--name", mode, "--telemetry", mode, environment=environment)
-            sides = [Side(mode, _with_pids(handle.load(home, mode), environment)) for mode in _MODES]
+            for mode in _MODES[arguments.of]:
+                tracelab("up", "--name", mode, f"--{arguments.of}", mode, environment=environment)
+            sides = [Side(mode, _with_pids(handle.load(home, mode), environment)) for mode in _MODES[arguments.of]]
             asyncio.run(
                 measure(
                     sides,
+                    arguments.of,
                     arguments.slices,
                     arguments.seconds,
                     is_profiled=arguments.profile,

@@ -11,6 +11,7 @@ from collections.abc import Callable, Iterator
 import aiohttp
 import psutil
 import pytest
+import redis
 from PIL import Image
 
 from tracelab.chaos.remote import Proxy, Toxic
@@ -18,6 +19,8 @@ from tracelab.conventions import HEADER_DEGRADED
 from tracelab.platform.handle import Platform
 from tracelab.runtimes.embedded.runtime import Embedded
 from tracelab.testing.command import CommandLine
+from tracelab.testing.database import cache_url_of
+from tracelab.testing.leftover import processes_of
 from tracelab.testing.person import Person, client_of
 
 pytestmark = pytest.mark.platform
@@ -52,6 +55,12 @@ def toxics(platform: Platform) -> list[str]:
         ("pause feed-db", r"no answer within 300 ms from feed-db#1"),
         ("pause feed-redis", r"no answer within 300 ms from feed-redis#1"),
         ("cpu feed --to 30%", r"asked for 30 % of the time, measured \d+ %"),
+        ("readonly user-db", r"transaction_read_only: on on user-db#1"),
+        ("lock feed-db --table posts", r"a read of posts waits for its lock on feed-db#1"),
+        ("exhaust messages-db", r"a session is refused: .* on messages-db#1"),
+        ("hang profile-redis", r"PING is not answered within 200 ms on profile-redis#1"),
+        ("full feed-redis", r"SET is refused: .* on feed-redis#1"),
+        ("flush feed-redis", r"flushed, \d+ keys since on feed-redis#1"),
         ("partition feed media", r"connect refused in [\d.]+ ms on feed->media"),
         ("partition feed profile --one-way --mode blackhole", r"connect timed out in 3\d\d\.\d ms on feed->profile"),
         ("partition feed profile --mode reset", r"request reset in [\d.]+ ms on (feed->profile|profile->feed)"),
@@ -69,7 +78,7 @@ def test_an_effect_is_measured_and_undone(command: CommandLine, words: str, effe
     assert reply.code == 0, reply
     said = " ".join(reply.out.split())
     assert re.search(effect, said), said
-    assert re.search(r"healed: (.* )?(passes|pass|answers) again, ", said), said
+    assert re.search(r"healed: (.* )?(passes|pass|answers|works|fills) again, ", said), said
 
 
 def test_a_paused_database_is_stopped_as_a_whole(command: CommandLine, platform: Platform) -> None:
@@ -85,6 +94,18 @@ def test_a_paused_database_is_stopped_as_a_whole(command: CommandLine, platform:
     assert stopped() == {True}
     lease.release()
     assert stopped() == {False}
+
+
+def test_what_a_killed_holder_left_is_put_back(command: CommandLine, platform: Platform) -> None:
+    """A setting outlives the process that changed it; `chaos heal` needs nothing but the ledger."""
+    with redis.Redis.from_url(cache_url_of(platform, "feed-redis"), decode_responses=True) as cache:
+        before = {**cache.config_get("maxmemory*")}
+        assert command.run("chaos", "full", "feed-redis", "--detach", "--for", "60s").code == 0
+        (holder,) = [p for p in processes_of(command.home) if "tracelab.chaos.holder" in p.command]
+        os.kill(holder.pid, signal.SIGKILL)
+        assert cache.config_get("maxmemory*") != before
+        assert command.run("chaos", "heal").out.strip() == "healed: full feed-redis"
+        assert cache.config_get("maxmemory*") == before
 
 
 def test_two_faults_on_one_edge_are_refused(command: CommandLine) -> None:

@@ -13,8 +13,10 @@ from collections.abc import Callable
 import psutil
 import pytest
 
+from tracelab.chaos.deed import DEEDS
 from tracelab.chaos.remote import Proxy
 from tracelab.errors import InfrastructureError
+from tracelab.experiment.places import place
 from tracelab.platform.handle import Platform
 from tracelab.runtimes.embedded.runtime import Embedded
 from tracelab.testing.command import CommandLine
@@ -37,6 +39,10 @@ FAULTS = (
     "partition profile user-db --mode reset",
     "slow feed-db --latency 50ms --jitter 10ms",
     "errors gateway profile --share 50%",
+    "readonly user-db",
+    "lock messages-db --table messages",
+    "full auth-redis",
+    "hang profile-redis",
     "slow gateway feed --latency 50ms --baggage tracelab.harm=feed",
 )
 
@@ -60,6 +66,9 @@ def harms(platform: Platform) -> list[str]:
         if component.state != "healthy":
             found.append(f"{component.name} is {component.state}")
         found += [f"{component.name}: process {pid} is stopped" for pid in component.pids if is_stopped(pid)]
+    for name, instance in (("readonly", "user-db#1"), ("full", "auth-redis#1"), ("hang", "profile-redis#1")):
+        said, is_there = DEEDS[name].look(place(platform, instance), {})
+        found += [f"{instance}: {said}"] if is_there else []
     return found
 
 

@@ -35,6 +35,12 @@ def refusal(fault: str, target: str, **settings: str) -> str:
         (refusal("errors", "media", status="200"), "expected an error, 400 to 599"),
         (refusal("errors", "media", share="0%"), "more than nothing and at most 100%"),
         (refusal("errors", "media", share="20"), "no unit"),
+        (refusal("lock", "feed-db"), "which table?"),
+        (refusal("lock", "feed-db", table="posts; drop"), "expected a name such as posts"),
+        (refusal("hang", "feed-db"), "feed-db is no cache -> tracelab chaos hang feed-redis"),
+        (refusal("lag", "feed-db"), "a standby follows a primary"),
+        (refusal("readonly", "feed-db-replica"), "a standby is never written"),
+        (refusal("cpu", "feed", to="100%"), "expected 1% to 95%"),
         (refusal("break", "media"), "no fault is called 'break'"),
     ],
 )

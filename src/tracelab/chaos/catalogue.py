@@ -2,9 +2,10 @@
 
 from collections.abc import Mapping
 from dataclasses import dataclass
+from functools import partial
 from typing import Final, Protocol
 
-from tracelab.chaos import errors, kill, partition, pause, slow
+from tracelab.chaos import errors, kill, partition, pause, slow, storefault
 from tracelab.chaos.fault import Fault
 from tracelab.chaos.planned import PlannedHarm, Setting
 from tracelab.chaos.site import Site
@@ -32,6 +33,10 @@ class Kind:
     is_alone: bool = True
 
 
+def _to_store(kind: str, site: Site, target: str, settings: Mapping[str, str], *, ttl_s: float) -> Fault:
+    return storefault.build(site, kind, target, settings, ttl_s=ttl_s)
+
+
 KINDS: Final[dict[str, Kind]] = {
     kind.name: kind
     for kind in (
@@ -42,6 +47,15 @@ KINDS: Final[dict[str, Kind]] = {
         Kind(name="partition", needs="partition-edge", build=partition.build, settings=partition.SETTINGS),
         Kind(name="slow", needs="shape-edge", build=slow.build, settings=slow.SETTINGS),
         Kind(name="errors", needs="shape-edge", build=errors.build, settings=errors.SETTINGS),
+        *(
+            Kind(
+                name=name,
+                needs="enter-store",
+                build=partial(_to_store, name),
+                settings=storefault.LOCK_SETTINGS if name == "lock" else (),
+            )
+            for name in ("readonly", "lock", "exhaust", "lag", "hang", "full", "flush")
+        ),
     )
 }
 

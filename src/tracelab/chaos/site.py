@@ -1,6 +1,6 @@
 """What a fault may know of the platform that it harms."""
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from functools import cached_property
 
@@ -13,12 +13,20 @@ from tracelab.platform.topology import Topology
 HOST = "127.0.0.1"
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Place:
+    """A store: `url` is that of whoever may do everything there, `service_url` that of the service which uses it."""
+
+    url: str
+    service_url: str
+
+
 @dataclass(frozen=True, kw_only=True)
 class Site:
     """A platform as faults see it.
 
     `ports` are those of the instances that we run, on loopback; `doors` the edge proxy's listeners by name, `proxy_url`
-    its API; both are empty where edges are direct.
+    its API; both are empty where edges are direct. `place` says how a store is reached from inside.
     """
 
     topology: Topology
@@ -26,6 +34,7 @@ class Site:
     ports: Mapping[str, int]
     doors: Mapping[str, str]
     proxy_url: str
+    place: Callable[[str], Place]
 
     @cached_property
     def proxy(self) -> Proxy:

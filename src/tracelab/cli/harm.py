@@ -97,6 +97,51 @@ def errors(
     return {"target": two(first, second), "status": status, "share": share, "baggage": baggage}
 
 
+@harming(chaos, "tracelab chaos readonly feed-db", "tracelab chaos readonly postgres --for 10s")
+def readonly(target: Target) -> dict[str, str | None]:
+    """Let a database take no writes."""
+    return {"target": target}
+
+
+@harming(chaos, "tracelab chaos lock feed-db --table posts", "tracelab chaos lock user-db --table profiles --for 5s")
+def lock(
+    target: Target,
+    table: Annotated[str | None, typer.Option(help="Which table.", metavar="TABLE")] = None,
+) -> dict[str, str | None]:
+    """Lock a table of a database, so that reads and writes of it wait."""
+    return {"target": target, "table": table}
+
+
+@harming(chaos, "tracelab chaos exhaust feed-db", "tracelab chaos exhaust auth-db --for 10s")
+def exhaust(target: Target) -> dict[str, str | None]:
+    """Take every session that a database still has."""
+    return {"target": target}
+
+
+@harming(chaos, "tracelab chaos lag feed-db-replica", "tracelab chaos lag db-replicas --for 10s")
+def lag(target: Target) -> dict[str, str | None]:
+    """Let a standby follow its primary no more."""
+    return {"target": target}
+
+
+@harming(chaos, "tracelab chaos hang feed-redis", "tracelab chaos hang redis --for 10s")
+def hang(target: Target) -> dict[str, str | None]:
+    """Let a cache accept everything and answer nothing for up to a second at a time."""
+    return {"target": target}
+
+
+@harming(chaos, "tracelab chaos full feed-redis", "tracelab chaos full redis --for 10s")
+def full(target: Target) -> dict[str, str | None]:
+    """Let a cache be out of memory: it answers reads and refuses writes."""
+    return {"target": target}
+
+
+@harming(chaos, "tracelab chaos flush feed-redis", "tracelab chaos flush redis --for 10s")
+def flush(target: Target) -> dict[str, str | None]:
+    """Empty a cache, so that everything is a miss; this one is not undone, it fills again."""
+    return {"target": target}
+
+
 @chaos.command(epilog=examples("tracelab chaos status", "tracelab chaos status --json"))
 def status(
     name: Name = None, json: Json = False, quiet: Quiet = False, no_color: NoColor = False, debug: Debug = False

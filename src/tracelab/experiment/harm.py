@@ -4,6 +4,7 @@ import time
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
+from functools import partial
 from typing import Any
 
 from tracelab import settings
@@ -18,11 +19,13 @@ from tracelab.chaos.plan import Plan
 from tracelab.chaos.planned import PlannedHarm
 from tracelab.chaos.promise import Promise
 from tracelab.chaos.remote import Proxy
-from tracelab.chaos.site import Site
+from tracelab.chaos.site import Place, Site
+from tracelab.chaos.storefault import LASTING, end_holder
+from tracelab.chaos.storefault import undo as undo_stores
 from tracelab.clock import iso, now_ns
 from tracelab.conventions import METRIC_FAULT_ACTIVE
 from tracelab.errors import PlatformDown, UsageError
-from tracelab.experiment import drive
+from tracelab.experiment import drive, places
 from tracelab.experiment.collecting import CollectorClient
 from tracelab.experiment.ending import Recovered, UsersDecided
 from tracelab.experiment.event import FaultChanged, OnEvent, Said
@@ -108,6 +111,7 @@ def _on_paper(options: Options) -> Fault:
         ports=instances,
         doors={str(edge): "" for edge in WHOLE.edges},
         proxy_url="http://127.0.0.1:0",
+        place=_no_place,
     )
     asked = _asked(options)
     return catalogue.kind_of(asked.fault).build(site, asked.target, asked.settings, ttl_s=1.0)
@@ -180,7 +184,12 @@ def site_of(platform: Platform, runtime: Runtime) -> Site:
         ports=platform.instances,
         doors=platform.edges,
         proxy_url=platform.proxy,
+        place=partial(places.place, platform),
     )
+
+
+def _no_place(_instance: str) -> Place:
+    return Place(url="", service_url="")
 
 
 def topology_of(platform: Platform) -> Topology:
@@ -210,9 +219,19 @@ class _RuntimeHarm(Harm):
     def heal(self, fault_id: str) -> Healed | None:
         started_ns = now_ns()
         healed = self._runtime.heal(self._platform, fault_id)  # asked first: it says when the whole platform is lost
+        if self._heal_stores(fault_id):
+            return Undone(started_ns=started_ns, ready_ns=now_ns())
         if self._platform.proxy and heal_edges(Proxy(self._platform.proxy), fault_id):
             return Undone(started_ns=started_ns, ready_ns=now_ns())
         return healed
+
+    def _heal_stores(self, fault_id: str) -> bool:
+        """End whoever holds harm to stores; what is a setting is put back once more, also where its holder is gone."""
+        has_ended = end_holder(fault_id)
+        for entry in Ledger(self._platform.folder).active():
+            if entry.id == fault_id and entry.fault in LASTING:
+                undo_stores(entry.fault, [places.place(self._platform, instance) for instance in entry.instances])
+        return has_ended
 
 
 class _Paper(Harm):

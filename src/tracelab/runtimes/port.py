@@ -21,6 +21,7 @@ class Capability(StrEnum):
     RESET = "reset"
     PARTITION_EDGE = "partition-edge"
     SHAPE_EDGE = "shape-edge"
+    ENTER_STORE = "enter-store"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

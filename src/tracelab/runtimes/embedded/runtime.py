@@ -47,6 +47,7 @@ class Embedded:
             Capability.RESET,
             Capability.PARTITION_EDGE,
             Capability.SHAPE_EDGE,
+            Capability.ENTER_STORE,
         }
     )
 
