@@ -6,7 +6,7 @@ from contextlib import contextmanager
 from dataclasses import asdict
 from typing import Any
 
-from tracelab.errors import InvalidRun, PlatformDown
+from tracelab.errors import InfrastructureError, InvalidRun, PlatformDown
 from tracelab.experiment.event import OnEvent, PhaseBegan, Progress
 from tracelab.experiment.record import Recording
 from tracelab.load.driver import Driver, Job
@@ -99,6 +99,8 @@ class Session:
                 f"platform {platform.name!r} was lost in the middle of the Run: {lost.message}",
                 hint=f"tracelab up --name {platform.name}",
             ) from lost
+        except InfrastructureError:  # it is busy, as the machine is: whether it is lost is asked again soon
+            return
 
 
 @contextmanager
