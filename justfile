@@ -14,8 +14,9 @@ layers:
 docs:
     mkdocs build --strict --quiet --site-dir build/site
 
+# Two processes: most tests wait for servers. `just test -n 0 -k word` runs few of them in one.
 test *ARGS:
-    python -m pytest {{ ARGS }}
+    python -m pytest -n 2 --dist loadgroup --no-loadscope-reorder {{ ARGS }}
 
 # Real peers for tests/peers, as far as this machine can have them: minutes the first time, kept in the user's cache.
 peers:
@@ -25,6 +26,7 @@ peers:
 render:
     python -m tracelab.platform.stack.render dashboards
     python -m tracelab.testing.openapi
+    python -m tracelab.runtimes.compose.render .
 
 # The tests that need a container engine alone; `.ci/engine just containers` starts one where root and apt are.
 containers *ARGS:

@@ -10,10 +10,36 @@ from tracelab.platform.social import SOCIAL
 from tracelab.runtimes.embedded.runtime import Embedded
 from tracelab.runtimes.port import BootEvent, UpOptions
 
+# What drives a platform hard, and judges it.
+HEAVY = frozenset(
+    {
+        "test_cli_harm",
+        "test_cli_see",
+        "test_experiment_isolation",
+        "test_experiment_promise",
+        "test_scenario_hammer",
+        "test_services_replicas",
+    }
+)
+
 
 def pytest_configure() -> None:
     """Let commands choose the embedded runtime, also where an engine answers; tests of containers ask for them."""
     os.environ.setdefault("TRACELAB_RUNTIME", "embedded")
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Share the files out among processes (``-n 2 --dist loadgroup``): those that load the machine stay in one, first.
+
+    A verdict is about the platform only where the driver gets its time, so no two of them run at once.
+    """
+    items.sort(key=lambda item: not _is_heavy(item))
+    for item in items:
+        item.add_marker(pytest.mark.xdist_group("heavy" if _is_heavy(item) else str(item.path)))
+
+
+def _is_heavy(item: pytest.Item) -> bool:
+    return "containers" in item.path.parts or item.path.stem in HEAVY
 
 
 def ignore(_event: BootEvent) -> None:

@@ -10,6 +10,8 @@ import platformdirs
 from tracelab.errors import UsageError
 
 _EDGE = "TRACELAB_EDGE_"
+# What people tune in every service, and what it is where they do not.
+TUNED = {"TRACELAB_BCRYPT_COST": "10", "TRACELAB_KEY_PERIOD_S": "86400", "TRACELAB_MEDIA_QUOTA_MB": "1024"}
 _ROLES = "TRACELAB_ROLES_"
 
 
@@ -156,16 +158,20 @@ def service(environ: Mapping[str, str] | None = None) -> ServiceSettings:
         collector=env.get("TRACELAB_COLLECTOR") or env.get("TRACELAB_OTLP_HTTP") or None,
         statsd=env.get("TRACELAB_STATSD") or None,
         telemetry=env.get("TRACELAB_TELEMETRY", "sdk"),
-        bcrypt_cost=int(env.get("TRACELAB_BCRYPT_COST", "10")),
-        key_period_s=float(env.get("TRACELAB_KEY_PERIOD_S", "86400")),
+        bcrypt_cost=int(_tuned(env, "TRACELAB_BCRYPT_COST")),
+        key_period_s=float(_tuned(env, "TRACELAB_KEY_PERIOD_S")),
         origins=tuple(o for o in env.get("TRACELAB_ORIGINS", "").split(",") if o),
         idp=env.get("TRACELAB_IDP", ""),
         oauth_secret=env.get("TRACELAB_OAUTH_SECRET", ""),
         scratch=Path(env["TRACELAB_SCRATCH"]) if env.get("TRACELAB_SCRATCH") else None,
         ffmpeg=env.get("TRACELAB_FFMPEG_BIN") or None,
-        media_quota_bytes=int(env.get("TRACELAB_MEDIA_QUOTA_MB", "1024")) << 20,
+        media_quota_bytes=int(_tuned(env, "TRACELAB_MEDIA_QUOTA_MB")) << 20,
         broken=frozenset(w for w in env.get("TRACELAB_TEST_BREAK", "").split(",") if w),
     )
+
+
+def _tuned(env: Mapping[str, str], name: str) -> str:
+    return env.get(name, TUNED[name])
 
 
 def edge_variable(target: str) -> str:
@@ -185,14 +191,14 @@ def roles_value(roles: Roles) -> str:
 
 def passed_to_services() -> dict[str, str]:
     """Return the variables of this process that a runtime hands on to every service: test switches, costs, limits."""
-    names = (
-        "TRACELAB_TEST_BREAK",
-        "TRACELAB_BCRYPT_COST",
-        "TRACELAB_KEY_PERIOD_S",
-        "TRACELAB_FFMPEG_BIN",
-        "TRACELAB_MEDIA_QUOTA_MB",
-    )
+    names = ("TRACELAB_TEST_BREAK", "TRACELAB_FFMPEG_BIN", *TUNED)
     return {name: os.environ[name] for name in names if os.environ.get(name)}
+
+
+def for_programs() -> dict[str, str]:
+    """Return what a program that works for us needs of this process's variables: where programs and the engine are."""
+    names = ("PATH", "HOME", "DOCKER_CONFIG", "DOCKER_CONTEXT", "DOCKER_BUILDKIT", *TUNED)
+    return engine_environment() | {name: os.environ[name] for name in names if os.environ.get(name)}
 
 
 def _by_target(env: Mapping[str, str], prefix: str) -> Iterator[tuple[str, str]]:

@@ -2,6 +2,7 @@
 
 import asyncio
 import json
+import socket
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
 from contextlib import asynccontextmanager
 from pathlib import Path
@@ -12,6 +13,7 @@ import pytest
 from sqlalchemy import text
 from sqlalchemy.exc import DBAPIError
 
+from tracelab.conventions import METRIC_DB_REPLICA_LAG
 from tracelab.platform.handle import Platform
 from tracelab.platform.standby import with_standbys
 from tracelab.platform.topology import Component, Kind, Topology
@@ -20,6 +22,7 @@ from tracelab.runtimes.port import UpOptions
 from tracelab.services.kit.cache import Cache, Loaded
 from tracelab.services.kit.database import FAILURES, Database
 from tracelab.services.kit.replica import MAX_LAG_S, NotFollowing
+from tracelab.telemetry import statsd
 from tracelab.telemetry.tracing import degraded, server_span
 from tracelab.testing.database import Role, cache_url_of, roles_of, url_of
 
@@ -218,6 +221,26 @@ async def test_a_standby_that_was_left_behind_serves_nobody(pair: Platform) -> N
             with psycopg.connect(standby, autocommit=True) as connection:
                 connection.execute("SELECT pg_wal_replay_resume()")
         await until(lambda: _is_following(database))
+
+
+async def test_its_lag_is_a_metric(pair: Platform) -> None:
+    """`tracelab.db.replica.lag` says how far it is behind: less than what may be read from it."""
+    with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as receiver:
+        receiver.bind(("127.0.0.1", 0))
+        receiver.setblocking(False)
+        before = statsd.current()
+        statsd.use(statsd.StatsD(f"127.0.0.1:{receiver.getsockname()[1]}", is_buffered=True))
+        try:
+            async with reader(pair):
+                statsd.current().flush()
+                lines = (await asyncio.get_running_loop().sock_recv(receiver, 4000)).decode().splitlines()
+        finally:
+            statsd.current().close()
+            statsd.use(before)
+    (lag,) = [line for line in lines if line.startswith(f"{METRIC_DB_REPLICA_LAG}:")]
+    value, kind, tags = lag.partition(":")[2].split("|")
+    assert 0 <= float(value) < MAX_LAG_S
+    assert (kind, tags) == ("g", "#db:feed-db-replica")
 
 
 async def test_what_a_standby_gave_is_not_kept_and_everybody_who_waited_for_it_is_told(

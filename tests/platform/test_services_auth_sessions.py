@@ -260,8 +260,9 @@ async def test_a_rotation_under_load_costs_nobody_a_401(platform: Platform, clie
             people = [asyncio.create_task(use(each)) for each in (client, other, sibling)]
             try:
                 await until(lambda: _length(seen), 30, timeout_s=20)
+                known = await published(client)
                 announced = await rotate(platform, signs_in_s=1.0, keeps_s=3.0)
-                (after,) = set(announced) - {before}
+                (after,) = set(announced) - known
                 assert kid((await refresh(client, idle["refresh_token"])).document["access_token"]) == before
                 assert {before, after} <= await published(client)
                 deadline = time.monotonic() + 20
@@ -317,8 +318,9 @@ async def test_an_address_has_thirty_attempts_a_minute(client: Client) -> None:
     ann, _ = await admit(client)
     here = some_address()
     nobodies = [stranger() for _ in range(30)]
-    tried = await asyncio.gather(*(login(client, nobody, address=here) for nobody in nobodies))
-    assert {answer.status for answer in tried} == {401}
+    for first in range(0, len(nobodies), 5):  # all at once could find the queue for passwords full
+        tried = await asyncio.gather(*(login(client, nobody, address=here) for nobody in nobodies[first : first + 5]))
+        assert {answer.status for answer in tried} == {401}
     refused = await login(client, ann, address=here)
     assert refused.status == 429
     assert int(refused.headers["Retry-After"]) >= 1

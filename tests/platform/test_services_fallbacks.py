@@ -241,7 +241,8 @@ async def test_without_profile_followers_hear_of_a_post_later(platform: Platform
         answer = await client.ask("POST", "/api/posts", token=bob.token, body={"text": "late"})
         assert answer.status == 201
         # Her cached page does not have it, unless an earlier outage's outbox has dropped that page meanwhile.
-        assert await ann_reads() or await ann_reads("late"), "she is served all the same"
+        page = await client.ask("GET", f"/api/timeline/{ann.id}", token=ann.token)
+        assert [item["text"] for item in page.document["items"]] in ([], ["late"]), page
     back_s = monotonic()
     await until(lambda: ann_reads("late"))
     assert monotonic() - back_s < 10
@@ -333,6 +334,13 @@ async def test_without_feed_the_gateway_shows_its_copy_to_its_owner(platform: Pl
     await client.ask("POST", "/api/posts", token=ann.token, body={"text": "before"})
     path = f"/api/timeline/{ann.id}"
     before = await client.ask("GET", path, token=ann.token)
+
+    async def is_whole() -> bool:  # a test before this one may have left a breaker open
+        nonlocal before
+        before = await client.ask("GET", path, token=ann.token)
+        return "X-Tracelab-Degraded" not in before.headers
+
+    await until(is_whole)
     assert_served(before)
     async with away(platform, "feed#1"):
         answer = await client.ask("GET", path, token=ann.token)

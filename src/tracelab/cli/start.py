@@ -56,6 +56,9 @@ def up(
     images: Annotated[
         str | None, typer.Option(help="Containers: 'bundled' (one image, ours) or 'upstream'.", metavar="SET")
     ] = None,
+    gateway: Annotated[str | None, typer.Option(help="External: where its gateway is.", metavar="URL")] = None,
+    collector: Annotated[str | None, typer.Option(help="External: where its collector is.", metavar="URL")] = None,
+    statsd: Annotated[str | None, typer.Option(help="External: where StatsD goes.", metavar="HOST:PORT")] = None,
     telemetry: Annotated[str, typer.Option(help="'sdk', or 'off' to see what observing costs.")] = "sdk",
     chaos: Annotated[
         str | None,
@@ -90,6 +93,7 @@ def up(
         raise UsageError(f"--telemetry {telemetry}: expected 'sdk' or 'off'", hint="tracelab up --telemetry sdk")
     if chaos not in (None, "on", "off"):
         raise UsageError(f"--chaos {chaos}: expected 'on' or 'off'", hint="tracelab up --chaos off")
+    at = {"gateway": gateway, "collector": collector, "statsd": statsd}
     options = UpOptions(
         home=settings.home(),
         name=platform_name(name),
@@ -101,8 +105,9 @@ def up(
         timeout_s=duration_s(timeout),
         images=images,
         use=used.read(SOCIAL, use or []),
+        at={word: url for word, url in at.items() if url},
     )
-    chosen, why = boot.choose_runtime(runtime, name=options.name, images=images)
+    chosen, why = boot.choose_runtime(runtime, name=options.name, images=images, is_elsewhere=bool(options.at))
     with Renderer(speech) as renderer:
         renderer.say(f"runtime: {chosen} ({why})")
         standbys = databases(but_not=options.use) if db_replicas else ()

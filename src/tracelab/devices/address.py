@@ -3,7 +3,9 @@
 import socket
 from functools import lru_cache
 from random import Random
+from urllib.parse import urlsplit
 
+_LOOPBACK = ("127.0.0.1", "localhost")
 _HOSTS = 253 * 254 * 254  # 127.1.0.1 ... 127.253.253.254, leaving 127.0.0.0/16 to real listeners
 
 
@@ -13,6 +15,11 @@ def address_of(seed: int, index: int) -> str:
     upper, low = divmod(number, 254)
     high, middle = divmod(upper, 254)
     return f"127.{1 + high}.{middle}.{1 + low}"
+
+
+def can_reach(url: str) -> bool:
+    """Claim that a gateway can be reached from such an address: it is on loopback, and this system lets us bind one."""
+    return (urlsplit(url).hostname or "127.0.0.1") in _LOOPBACK and can_bind()
 
 
 @lru_cache(maxsize=1)

@@ -113,7 +113,7 @@ class Device:
         self._memory: dict[str, str] = {}
         self._due_ns = 0
         address = addresses.address_of(seed, person.index)
-        source = (address, 0) if addresses.can_bind() else None
+        source = (address, 0) if addresses.can_reach(self._gateway) else None
         self._source = source
         self._trust = trusting(ca) if ca else None
         # Said always: where the gateway stands behind a container engine's proxy, every phone has the proxy's address.

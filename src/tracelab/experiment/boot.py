@@ -23,7 +23,7 @@ from tracelab.platform import handle
 from tracelab.platform.handle import Platform
 from tracelab.platform.topology import Topology
 from tracelab.runtimes.containers import glance, image
-from tracelab.runtimes.port import BootEvent, OnEvent, Runtime, UpOptions
+from tracelab.runtimes.port import EXTERNAL, BootEvent, OnEvent, Runtime, TakingUp, UpOptions
 from tracelab.store.reader import open_spans
 
 if TYPE_CHECKING:
@@ -32,6 +32,8 @@ if TYPE_CHECKING:
 _RUNTIMES = {
     "embedded": "tracelab.runtimes.embedded.runtime:Embedded",
     "containers": "tracelab.runtimes.containers.runtime:Containers",
+    "compose": "tracelab.runtimes.compose.runtime:Compose",
+    EXTERNAL: "tracelab.runtimes.external.runtime:External",
 }
 
 _TOLD_S: Final = 10.0  # until everybody has heard that somebody left, by the platform's contract
@@ -51,14 +53,19 @@ def runtime(name: str) -> Runtime:
     return made
 
 
-def choose_runtime(asked: str | None, *, name: str | None = None, images: str | None = None) -> tuple[str, str]:
+def choose_runtime(
+    asked: str | None, *, name: str | None = None, images: str | None = None, is_elsewhere: bool = False
+) -> tuple[str, str]:
     """Return the runtime's name and why it was chosen.
 
-    Asked for (naming a set of images asks for containers), else ``TRACELAB_RUNTIME``, else that of the platform `name`
-    that is up, else containers where an engine answers and has the image already, else embedded.
+    Asked for (naming a set of images asks for containers, a URL for the external one), else ``TRACELAB_RUNTIME``, else
+    that of the platform `name` that is up, else containers where an engine answers and has the image already, else
+    embedded.
     """
     if asked:
         return asked, "asked for"
+    if is_elsewhere:
+        return EXTERNAL, "it is somewhere already"
     if images:
         return "containers", f"--images {images}"
     if settings.runtime():
@@ -91,12 +98,17 @@ def attach(name: str) -> tuple[Platform, Runtime]:
 
 
 def up(topology: Topology, options: UpOptions, *, runtime_name: str, on_event: OnEvent) -> Platform:
-    """Boot a platform and prove it by a smoke test; on failure nothing is left running.
+    """Boot a platform and prove it by a smoke test; on failure nothing is left running that was not before.
 
     Raises:
-        UsageError: a platform of this name is up in another runtime.
+        UsageError: a platform of this name is up in another runtime, or a URL was given to a runtime that boots.
     """
     chosen = runtime(runtime_name)
+    if options.at and runtime_name != EXTERNAL:
+        raise UsageError(
+            f"--{next(iter(options.at))} says where a platform is, and runtime {runtime_name} starts one",
+            hint="tracelab up --runtime external --gateway URL --collector URL",
+        )
     was_up = options.name in handle.names(options.home)
     if was_up:
         with suppress(PlatformDown):
@@ -104,13 +116,14 @@ def up(topology: Topology, options: UpOptions, *, runtime_name: str, on_event: O
             if running != runtime_name:
                 raise UsageError(
                     f"platform {options.name!r} is up already, in runtime {running}",
-                    hint=f"tracelab down --name {options.name}; or another one: tracelab --name two up",
+                    hint=f"tracelab down --name {options.name}; or another one: tracelab up --name two",
                 )
+    is_proved = options.telemetry != "off" and runtime_name != EXTERNAL  # who started it did, and has its people
     began = time.monotonic()
     platform: Platform | None = None
     try:
         platform = chosen.up(topology, options, on_event)
-        silent = [] if options.telemetry == "off" else smoke_test(platform, topology)
+        silent = smoke_test(platform, topology) if is_proved else []
         if silent:
             raise InfrastructureError(
                 f"the platform answers, but no span was seen on {', '.join(silent)}",
@@ -122,16 +135,24 @@ def up(topology: Topology, options: UpOptions, *, runtime_name: str, on_event: O
             with suppress(PlatformDown):
                 platform = handle.load(options.home, options.name)
         if platform is not None:
-            chosen.down(platform, on_event)
+            _undo(chosen, platform, on_event)
         raise
     except BaseException:
         if platform is not None:
-            chosen.down(platform, on_event)
+            _undo(chosen, platform, on_event)
         raise
-    if options.telemetry != "off":
+    if is_proved:
         took_s = time.monotonic() - began
         on_event(BootEvent(component="smoke test", state="healthy", at_s=took_s, detail="a span on every edge"))
     return platform
+
+
+def _undo(chosen: Runtime, platform: Platform, on_event: OnEvent) -> None:
+    """Undo an `up`: what it started ends, what was there before it stays."""
+    if isinstance(chosen, TakingUp):
+        chosen.forget(platform, on_event)
+    else:
+        chosen.down(platform, on_event)
 
 
 def down(platform: Platform, on_event: OnEvent, *, keep_data: bool = False) -> None:

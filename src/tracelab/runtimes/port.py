@@ -9,6 +9,8 @@ from typing import Protocol, runtime_checkable
 from tracelab.platform.handle import Platform
 from tracelab.platform.topology import Topology
 
+EXTERNAL = "external"  # the runtime of platforms that somebody else started
+
 
 class Capability(StrEnum):
     """A thing that a runtime may be able to do; the default is that it cannot."""
@@ -42,8 +44,10 @@ class UpOptions:
     """How a platform is started.
 
     `ports` fixes the ports of some components (``{"gateway": 8080}``), `use` names by URL the stores that somebody else
-    runs (``{"auth-db": "postgresql://..."}``), `images` the set of images, where the runtime has any. With `chaos`
-    every edge passes the edge proxy, without it every edge is direct; None is what the runtime does by itself.
+    runs (``{"auth-db": "postgresql://..."}``), `images` the set of images, where the runtime has any. `at` says where
+    a platform is that somebody else started: the URLs of its ``gateway`` and ``collector``, and ``statsd`` (host:port).
+    With `chaos` every edge passes the edge proxy, without it every edge is direct; None is what the runtime does by
+    itself.
     """
 
     home: Path
@@ -56,6 +60,7 @@ class UpOptions:
     use: dict[str, str] = field(default_factory=dict)
     images: str | None = None
     chaos: bool | None = None
+    at: dict[str, str] = field(default_factory=dict)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -103,12 +108,6 @@ class Runtime(Protocol):
     def down(self, platform: Platform, on_event: OnEvent, *, keep_data: bool = False) -> None:
         """Stop everything; no process, port, socket or temporary file is left. Idempotent."""
 
-    def restart(self, platform: Platform, instances: tuple[str, ...], on_event: OnEvent) -> None:
-        """Restart instances in order, each drained first and ready before the next ends.
-
-        Where a component has several instances, nobody meets an error.
-        """
-
     def kill(
         self, platform: Platform, instances: tuple[str, ...], *, fault_id: str, ttl_s: float, gracefully: bool = False
     ) -> Lease:
@@ -143,3 +142,11 @@ class Freezing(Protocol):
         self, platform: Platform, instances: tuple[str, ...], *, fault_id: str, ttl_s: float, share_ratio: float
     ) -> Lease:
         """Stop instances without ending them. With the capability `SQUEEZE` they may run for a share of the time."""
+
+
+@runtime_checkable
+class TakingUp(Protocol):
+    """What a runtime that may take up what somebody else started can be asked besides."""
+
+    def forget(self, platform: Platform, on_event: OnEvent) -> None:
+        """Undo an `up`: stop what it started, and forget what it took up, which stays as it is."""

@@ -12,12 +12,20 @@ import socket
 import sys
 from collections.abc import Collection, Mapping
 from pathlib import Path
+from typing import Protocol
 
 from tracelab.errors import InfrastructureError
 
 _HOST = "127.0.0.1"
 _RANGE_FILE = Path("/proc/sys/net/ipv4/ip_local_port_range")
 _BACKLOG = 1024
+
+
+class Numbers(Protocol):
+    """The port of loopback at which something is published, by an instance's id or another word."""
+
+    def __getitem__(self, name: str, /) -> int:
+        """Return a port."""
 
 
 class Ports:
@@ -59,6 +67,9 @@ class Ports:
 
     def __getitem__(self, name: str) -> int:
         return self._numbers[name]
+
+    def __contains__(self, name: str) -> bool:
+        return name in self._numbers
 
     def listen(self, name: str, *, is_listening: bool = True) -> socket.socket:
         """Return a new socket that listens on the port of `name`, or is only bound to it, and refuses until it does."""

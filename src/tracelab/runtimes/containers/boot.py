@@ -20,7 +20,6 @@ from tracelab.runtimes.containers import engine, label
 from tracelab.runtimes.containers.spec import Spec
 from tracelab.runtimes.containers.table import Row
 
-THIS_MACHINE: Final = "host.docker.internal"
 _POLL_S: Final = 0.1
 _CRASHES: Final = 5  # so often may it end and be started again before it counts as broken
 _LINES: Final = 8
@@ -131,7 +130,7 @@ def _start(options: dict[str, Any], spec: Spec, ask: Ask, network: str, prefix: 
             restart_policy={"Name": "on-failure"},
             stop_signal=spec.stop_signal,
             log_config=_LOG,
-            extra_hosts={THIS_MACHINE: "host-gateway"},
+            extra_hosts={engine.THIS_MACHINE: "host-gateway"},
             security_opt=["no-new-privileges"],
             **({"entrypoint": list(spec.command)} if spec.is_entry else {}),
         )

@@ -13,7 +13,7 @@ from docker.errors import APIError, NotFound
 from tracelab.platform.handle import ComponentState
 from tracelab.runtimes.containers.table import Row
 
-_AT_ONCE = 8
+_AT_ONCE = 24
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -1,33 +1,34 @@
 """Run one component of the platform as a container's only program: ``python -m ...component KIND``.
 
-Everything comes from ``TRACELAB_`` variables. Servers take this process's place (exec), so that they are the
+Everything comes from ``TRACELAB_`` variables; ``TRACELAB_KIND`` goes before the words of the command, which may then be
+those that another image would need for the same. Servers take this process's place (exec), so that they are the
 container's first process and get the engine's signals; what is Python runs in it. A restart finds its data again.
 """
 
 import importlib
+import json
 import os
 import secrets
 import shutil
 import socket
-import subprocess
 import sys
 from collections.abc import Mapping
 from pathlib import Path
 
 from tracelab import settings
-from tracelab.errors import InfrastructureError, TracelabError, UnknownName
+from tracelab.errors import TracelabError, UnknownName
 from tracelab.runtimes import postgresql, program, valkey
-from tracelab.runtimes.containers import gateway
+from tracelab.runtimes.containers import gateway, source, standby
+from tracelab.runtimes.containers.tool import PLAIN, run
 from tracelab.settings import Given
 
 _EVERYWHERE = "0.0.0.0"  # noqa: S104 -- a container's own network; what is published is published on loopback
 _BACKLOG = 1024
 _DATAGRAM_BUFFER_BYTES = 1 << 20
-_PLAIN = {"PATH": "/usr/bin:/bin", "LC_ALL": "C"}
 
 
 def main() -> int:
-    """Run the component that the first argument names, until it ends."""
+    """Run the component that ``TRACELAB_KIND`` or else the first argument names, until it ends."""
     kinds = {
         "database": _database,
         "cache": _cache,
@@ -36,12 +37,16 @@ def main() -> int:
         "collector": _collector,
         "service": _service,
         "identity-provider": _service,
+        "source": _source,
     }
+    given = settings.component()
     try:
-        kind = sys.argv[1] if len(sys.argv) > 1 else ""
+        kind = given.get("kind") or (sys.argv[1] if len(sys.argv) > 1 else "")
         if kind not in kinds:
             raise UnknownName("component kind", kind, kinds, hint="docker run IMAGE service")
-        kinds[kind](settings.component())
+        if "source" in given and kind != "source":
+            source.follow(Path(given["source"]))
+        kinds[kind](given)
     except TracelabError as cause:
         sys.stderr.write(f"{cause.message}\n")
         return int(cause.exit_code)
@@ -50,36 +55,45 @@ def main() -> int:
 
 def _database(given: Given) -> None:
     data, binary = Path(given["data"]) / "postgres", program.find(program.POSTGRES)
-    if not (data / "PG_VERSION").exists():
-        passwords = postgresql.Passwords(
-            service=given["password"], owner=given["owner_password"], system=given["system_password"]
-        )
-        _make_cluster(data, binary, role=given["database"], passwords=passwords)
-    major = int((data / "PG_VERSION").read_text().strip())
-    words = ["-D", str(data), "-p", given["port"], *postgresql.options(major=major, listen=_EVERYWHERE)]
-    _become([str(binary), *words])
+    follower, following = given.get("follower_password", ""), list[str]()
+    if "primary" in given:
+        following = standby.follow(data, binary, given)
+    else:
+        if not (data / "PG_VERSION").exists():
+            _make_cluster(data, binary, given)
+        if follower:
+            standby.admit(data, binary, database=given["database"], password=follower)
+    words = postgresql.options(
+        major=int((data / "PG_VERSION").read_text().strip()),
+        listen=_EVERYWHERE,
+        has_statements=postgresql.has_statements(binary),
+        is_replicated=bool(follower),
+    )
+    _become([str(binary), "-D", str(data), "-p", given["port"], *words, *following])
 
 
-def _make_cluster(data: Path, binary: Path, *, role: str, passwords: postgresql.Passwords) -> None:
+def _make_cluster(data: Path, binary: Path, given: Given) -> None:
     """Make a cluster with its one database and the roles of it, whole or not at all."""
+    passwords = postgresql.Passwords(
+        service=given["password"], owner=given["owner_password"], system=given["system_password"]
+    )
     making = data.with_name("postgres.making")
     shutil.rmtree(making, ignore_errors=True)
     secret = data.with_name("postgres.superuser")
     secret.touch(mode=0o600)
     secret.write_text(secrets.token_hex(24))
-    _run([str(binary.with_name("initdb")), "-D", str(making), *postgresql.INITDB, f"--pwfile={secret}"])
+    run([str(binary.with_name("initdb")), "-D", str(making), *postgresql.INITDB, f"--pwfile={secret}"])
     secret.unlink()  # nobody logs in as the superuser
     with (making / "pg_hba.conf").open("a") as rules:
         rules.write("host all all all scram-sha-256\n")
-    statements = postgresql.DROPPED + postgresql.ownership(role, passwords)
-    _run([str(binary), "--single", "-D", str(making), *postgresql.SINGLE, postgresql.DATABASE], statements)
+    statements = (
+        postgresql.DROPPED
+        + (postgresql.STATEMENTS if postgresql.has_statements(binary) else "")
+        + postgresql.monitor(given["monitor_password"])
+        + postgresql.ownership(given["database"], passwords)
+    )
+    run([str(binary), "--single", "-D", str(making), *postgresql.SINGLE, postgresql.DATABASE], statements)
     making.rename(data)
-
-
-def _run(command: list[str], text: str = "") -> None:
-    done = subprocess.run(command, input=text, capture_output=True, text=True, env=_PLAIN, check=False)
-    if done.returncode:
-        raise InfrastructureError(f"{command[0]} ended with {done.returncode}: {(done.stderr or done.stdout)[-2000:]}")
 
 
 def _cache(given: Given) -> None:
@@ -92,12 +106,15 @@ def _cache(given: Given) -> None:
 
 
 def _gateway(given: Given) -> None:
-    _become(gateway.command(str(program.find(program.NGINX)), given["configuration"], given["access_log"]))
+    binary, network = str(program.find(program.NGINX)), given.get("network", "")
+    _become(gateway.command(binary, given["configuration"], given["access_log"], network=network))
 
 
 def _object_store(given: Given) -> None:
+    objects = Path(given["data"]) / "objects"
+    objects.mkdir(exist_ok=True)
     options = {
-        "data": str(Path(given["data"]) / "objects"),
+        "data": str(objects),
         "access_key": given["access_key"],
         "secret_key": given["secret_key"],
     }
@@ -119,6 +136,7 @@ def _collector(given: Given) -> None:
         "host": _EVERYWHERE,
         "onward": given.get("onward"),
         "otlp_to": given.get("otlp_to"),
+        "stores": json.loads(given.get("stores", "{}")),
     }
     _serve("tracelab.collector.server:main", options, {"http": _listen(given), "statsd": receiver})
 
@@ -126,6 +144,10 @@ def _collector(given: Given) -> None:
 def _service(given: Given) -> None:
     os.environ["TRACELAB_BOOT"] = secrets.token_hex(4)  # a container that starts again keeps its environment
     _serve("tracelab.services.kit.process:main", {"app": given["app"]}, {"http": _listen(given)})
+
+
+def _source(given: Given) -> None:
+    source.hand_out(Path(given["mounted"]), Path(given["source"]))
 
 
 def _listen(given: Given) -> socket.socket:
@@ -138,7 +160,7 @@ def _listen(given: Given) -> socket.socket:
 
 def _become(command: list[str]) -> None:
     sys.stdout.flush()
-    os.execve(command[0], command, _PLAIN)  # noqa: S606 -- there is no shell but the one that we name
+    os.execve(command[0], command, PLAIN)  # noqa: S606 -- there is no shell but the one that we name
 
 
 def _serve(entry: str, options: Mapping[str, object], sockets: Mapping[str, socket.socket]) -> None:

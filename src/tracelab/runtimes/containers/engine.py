@@ -16,6 +16,7 @@ from tracelab import settings
 from tracelab.errors import InfrastructureError
 from tracelab.runtimes.containers import glance
 
+THIS_MACHINE: Final = "host.docker.internal"  # as containers call it
 _OLDEST_API: Final = (1, 41)  # Docker 20.10, the first that knows this machine by a name
 _TIMEOUT_S: Final = 60
 _EMBEDDED: Final = "tracelab up --runtime embedded needs no engine"

@@ -1,13 +1,14 @@
 """Which image each component runs from, and whether ours is there. Nothing here imports the engine's library."""
 
 import hashlib
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator
 from pathlib import Path
 from typing import Final
 
 import tracelab
 from tracelab import settings
 from tracelab.errors import UnknownName
+from tracelab.platform.topology import Kind
 from tracelab.runtimes.containers import glance, label
 
 BUNDLED: Final = "bundled"
@@ -17,6 +18,13 @@ _LOCK: Final = Path(__file__).with_name("images.lock")
 _PACKAGE: Final = Path(tracelab.__file__).parent
 _CHECKOUT: Final = _PACKAGE.parent.parent
 _IN_IMAGE: Final = ("Dockerfile", "pyproject.toml", "src/tracelab")
+# The word of the image that each kind of store (and the gateway) runs from, where it is not ours.
+MAKERS: Final = {
+    Kind.DATABASE: "postgres",
+    Kind.CACHE: "valkey",
+    Kind.OBJECT_STORE: "object-store",
+    Kind.GATEWAY: "nginx",
+}
 # Rooms that no component runs: a change there makes no image old.
 _NOT_RUN: Final = ("chaos", "cli", "experiment", "gate", "report", "testing")
 
@@ -43,6 +51,19 @@ def reference(word: str) -> str:
     """Return the image of a word: its setting, else what is pinned; for ``tracelab`` the bundled one."""
     default = f"{TRACELAB}:{tracelab.__version__}" if word == TRACELAB else locked()[word]
     return settings.image(word) or default
+
+
+def chosen(images: str) -> dict[str, str]:
+    """Return the image of each word in a set; in the bundled one it is ours, where no setting replaces it."""
+    ours = {TRACELAB: reference(TRACELAB)}
+    if images == UPSTREAM:
+        return {word: reference(word) for word in locked()} | ours
+    return {word: settings.image(word) or ours[TRACELAB] for word in MAKERS.values()} | ours
+
+
+def replaced(kinds: Collection[Kind]) -> list[str]:
+    """Return the words of the images that a setting replaces, of some kinds of component."""
+    return [word for kind, word in MAKERS.items() if kind in kinds and settings.image(word)]
 
 
 def source() -> str:

@@ -15,7 +15,7 @@ from tracelab.errors import InfrastructureError
 from tracelab.runtimes.containers.holds import Hold
 from tracelab.runtimes.port import Harmed, Healed
 
-_READY_LIMIT_S: Final = 15.0
+_READY_LIMIT_S: Final = 60.0
 _END_LIMIT_S: Final = 5.0
 _MODULE: Final = "tracelab.runtimes.containers.keeper"
 

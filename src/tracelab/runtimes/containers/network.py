@@ -41,6 +41,24 @@ def create(client: docker.DockerClient, name: str, labels: dict[str, str]) -> IP
     raise InfrastructureError("no free addresses for a network of containers", hint="docker network prune")
 
 
+def free(client: docker.DockerClient, count: int) -> list[IPv4Network]:
+    """Return some networks of 256 addresses that nobody here uses now, for somebody else to make.
+
+    Raises:
+        InfrastructureError: there are not so many.
+    """
+    with engine.translated():
+        made = [IPv4Network(pool["Subnet"]) for network in client.networks.list() for pool in _pools(network.attrs)]
+    found = [c for c in _candidates() if not any(c.overlaps(each) for each in made)][:count]
+    if len(found) < count:
+        raise InfrastructureError("no free addresses for a network of containers", hint="docker network prune")
+    return found
+
+
+def _pools(attributes: dict[str, Any]) -> list[dict[str, str]]:
+    return [p for p in (attributes.get("IPAM") or {}).get("Config") or [] if "." in p.get("Subnet", "")]
+
+
 def _is_overlap(cause: APIError) -> bool:
     said = str(cause.explanation or cause).lower()
     return "overlap" in said or "already in use" in said

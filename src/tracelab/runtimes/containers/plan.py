@@ -1,10 +1,11 @@
 """Turn a topology into container specs: which image, with what environment, at which address."""
 
+import json
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from ipaddress import IPv4Address, IPv4Network
 from pathlib import Path
-from typing import Final
+from typing import TYPE_CHECKING, Final
 from urllib.parse import urlsplit
 
 from tracelab.platform import gateway as nginx
@@ -15,13 +16,16 @@ from tracelab.platform.topology import Component, Kind, Topology
 from tracelab.runtimes import postgresql
 from tracelab.runtimes.containers import gateway, image, stack
 from tracelab.runtimes.containers.spec import Spec
-from tracelab.runtimes.ports import Ports
+from tracelab.runtimes.ports import Numbers, Ports
 from tracelab.runtimes.probe import Question
 from tracelab.runtimes.wiring import HOST, STATSD, Secrets, Wiring, role
 
+if TYPE_CHECKING:
+    from tracelab.runtimes.authority import Credentials
+
 GRPC: Final = "collector/grpc"
-_GRPC_PORT: Final = 4317
-_STATSD_PORT: Final = 8125
+GRPC_PORT: Final = 4317
+STATSD_PORT: Final = 8125
 _PORTS: Final = {
     Kind.DATABASE: 5432,
     Kind.CACHE: 6379,
@@ -31,20 +35,16 @@ _PORTS: Final = {
     Kind.IDENTITY_PROVIDER: 8000,
     Kind.GATEWAY: 8080,
 }
-_FIRST_STACK_HOST: Final = 200
+FIRST_STACK_HOST: Final = 200
 _FIRST_HOST: Final = 10  # the lower addresses of a network are its gateway's and the engine's
 _DATA: Final = "/data"
 _ROLES: Final = "/docker-entrypoint-initdb.d/roles.sql"  # run by the image's entry point when it has made the cluster
 _LOG_FOLDER: Final = "/var/log/tracelab"
 _ACCESS_LOG: Final = f"{_LOG_FOLDER}/access.json"
 ACCESS_LOG_VOLUME: Final = "access-log"
+_CERTIFICATE: Final = "/etc/tracelab/gateway.pem"
+_KEY: Final = "/etc/tracelab/gateway.key"
 _EVERYWHERE: Final = "0.0.0.0"  # noqa: S104 -- in a container's own network; published on loopback alone
-_WORDS: Final = {
-    Kind.DATABASE: "postgres",
-    Kind.CACHE: "valkey",
-    Kind.OBJECT_STORE: "object-store",
-    Kind.GATEWAY: "nginx",
-}
 
 
 def reserve(topology: Topology, ports: Ports, images: str) -> None:
@@ -66,15 +66,19 @@ def words(topology: Topology, images: str, used: Mapping[str, str]) -> tuple[str
         return (image.TRACELAB,)
     kinds = {c.kind for c in topology.components if c.name not in used}
     telemetry = stack.words() if Kind.COLLECTOR in kinds else ()
-    return (image.TRACELAB, *(word for kind, word in _WORDS.items() if kind in kinds), *telemetry)
+    return (image.TRACELAB, *(word for kind, word in image.MAKERS.items() if kind in kinds), *telemetry)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Planner:
-    """Makes the spec of each instance; `subnet` is the platform's network, `life` names this life of the platform."""
+    """Makes the spec of each instance; `subnet` is the platform's network, `life` names this life of the platform.
+
+    `trusted` numbers the addresses of the subnet whose word for a client's address the gateway takes: the first is the
+    engine's proxy.
+    """
 
     topology: Topology
-    ports: Ports
+    ports: Numbers
     secrets: Secrets
     subnet: IPv4Network
     name: str
@@ -82,7 +86,9 @@ class Planner:
     images: str
     life: str
     used: Mapping[str, str]
+    trusted: tuple[int, ...] = (1,)
     otlp_to: str | None = None
+    credentials: "Credentials | None" = None  # of the gateway, where it speaks HTTPS
 
     def wiring(self) -> Wiring:
         """Return who is where on the platform's own network."""
@@ -93,7 +99,7 @@ class Planner:
                 addresses[instance] = f"{hosts + len(addresses)}:{_PORTS[component.kind]}"
         for component in self.topology.of_kind(Kind.COLLECTOR):
             host = addresses[component.instance_ids[0]].partition(":")[0]
-            addresses[STATSD] = f"{host}:{_STATSD_PORT}"
+            addresses[STATSD] = f"{host}:{STATSD_PORT}"
         return Wiring(
             topology=self.topology,
             addresses=addresses,
@@ -101,6 +107,7 @@ class Planner:
             name=self.name,
             telemetry=self.telemetry,
             used=self.used,
+            is_tls=self.credentials is not None,
             published={i: f"{HOST}:{self.ports[i]}" for c in self.topology.components for i in c.instance_ids},
         )
 
@@ -127,7 +134,7 @@ class Planner:
 
     @property
     def _stack_host(self) -> IPv4Address:
-        return self.subnet.network_address + _FIRST_STACK_HOST
+        return self.subnet.network_address + FIRST_STACK_HOST
 
     def _stack(self, wiring: Wiring) -> Addresses | None:
         """Return where the telemetry stack is; None where there is none."""
@@ -141,6 +148,8 @@ class Planner:
         return self.images == image.BUNDLED
 
     def _database(self, component: Component, instance: str, wiring: Wiring) -> Spec:
+        if component.replica_of is not None:
+            return self._standby(component, component.replica_of, instance, wiring)
         name, passwords = role(component.name), self.secrets.passwords(component.name)
         question = Question(protocol="postgresql", port=self.ports[instance], word=name)
         if self._is_bundled:
@@ -149,6 +158,8 @@ class Planner:
                 "TRACELAB_PASSWORD": passwords.service,
                 "TRACELAB_OWNER_PASSWORD": passwords.owner,
                 "TRACELAB_SYSTEM_PASSWORD": passwords.system,
+                "TRACELAB_MONITOR_PASSWORD": self.secrets.monitor,
+                **self._followed(component.name),
             }
             return self._own(
                 component, instance, wiring, question, environment, volumes={_volume(instance): _DATA}, stop="SIGINT"
@@ -160,7 +171,12 @@ class Planner:
             wiring,
             question,
             image=image_,
-            command=("postgres", *postgresql.options(major=_major(image_), listen="*", sockets="/var/run/postgresql")),
+            command=(
+                "postgres",
+                *postgresql.options(
+                    major=_major(image_), listen="*", sockets="/var/run/postgresql", has_statements=True
+                ),
+            ),
             environment={
                 "POSTGRES_USER": postgresql.SUPERUSER,
                 "POSTGRES_DB": postgresql.DATABASE,
@@ -169,9 +185,24 @@ class Planner:
                 "PGDATA": f"{_DATA}/postgres",
             },
             volumes={_volume(instance): _DATA},
-            files={_ROLES: postgresql.ownership(name, passwords)},
+            files={_ROLES: roles(name, passwords, self.secrets.monitor)},
             stop="SIGINT",
         )
+
+    def _standby(self, component: Component, primary: str, instance: str, wiring: Wiring) -> Spec:
+        """Return the spec of what follows a database: a server from our own image, as its primary is."""
+        question = Question(protocol="postgresql", port=self.ports[instance], word=role(primary))
+        environment = {
+            "TRACELAB_DATABASE": role(component.name),
+            "TRACELAB_PRIMARY": wiring.address(f"{primary}#1"),
+            **self._followed(primary),
+        }
+        return self._own(component, instance, wiring, question, environment, stop="SIGINT")
+
+    def _followed(self, primary: str) -> dict[str, str]:
+        """Return what a database and its standby must agree on, where there is one."""
+        standby = next((c.name for c in self.topology.components if c.replica_of == primary), None)
+        return {"TRACELAB_FOLLOWER_PASSWORD": self.secrets.stores[standby]} if standby else {}
 
     def _cache(self, component: Component, instance: str, wiring: Wiring) -> Spec:
         password = self.secrets.stores[component.name]
@@ -218,16 +249,21 @@ class Planner:
             listen=_PORTS[Kind.GATEWAY],
             address=_EVERYWHERE,
             upstreams=wiring.upstreams(component.name),
-            trusted=(str(self.subnet.network_address + 1),),  # where the engine's proxy comes from
+            trusted=tuple(str(self.subnet.network_address + number) for number in self.trusted),
             folder=Path(gateway.FOLDER),
             access_log=Path(_ACCESS_LOG),
-            run_as_root=not self._is_bundled,
-            modules=() if self._is_bundled else (gateway.NJS,),
+            run_as_root=False,  # where it does, in its makers' image, a directive of the command says so
             script=Path(script),
             openapi=Path(published),
+            tls=nginx.Tls(certificate=Path(_CERTIFICATE), key=Path(_KEY)) if self.credentials else None,
         )
         files = {path: text, script: nginx.SCRIPT, published: openapi.text()}
-        question = Question(protocol="http", port=self.ports[instance], word=nginx.HEALTH)
+        trust = ""
+        if self.credentials is not None:
+            trust = str(self.credentials.ca)
+            files[_CERTIFICATE] = self.credentials.certificate.read_text(encoding="ascii")
+            files[_KEY] = self.credentials.key.read_text(encoding="ascii")
+        question = Question(protocol="http", port=self.ports[instance], word=nginx.HEALTH, trust=trust)
         volumes = {ACCESS_LOG_VOLUME: _LOG_FOLDER}
         if self._is_bundled:
             environment = {"TRACELAB_CONFIGURATION": path, "TRACELAB_ACCESS_LOG": _ACCESS_LOG}
@@ -238,7 +274,7 @@ class Planner:
             wiring,
             question,
             image=image.reference("nginx"),
-            command=tuple(gateway.command("nginx", path, _ACCESS_LOG)),
+            command=tuple(gateway.command("nginx", path, _ACCESS_LOG, directives=gateway.MAKERS)),
             is_entry=True,
             volumes=volumes,
             files=files,
@@ -259,12 +295,13 @@ class Planner:
                 "TRACELAB_ACCESS_LOG": _ACCESS_LOG,
                 "TRACELAB_ENVIRONMENT": self.name,
                 "TRACELAB_LIFE": self.life,
+                "TRACELAB_STORES": json.dumps(wiring.monitored()),
                 "TRACELAB_GATEWAY_INSTANCE": gateways[0].instance_ids[0] if gateways else "",
-                "TRACELAB_GRPC_PORT": str(_GRPC_PORT),
-                "TRACELAB_STATSD_PORT": str(_STATSD_PORT),
+                "TRACELAB_GRPC_PORT": str(GRPC_PORT),
+                "TRACELAB_STATSD_PORT": str(STATSD_PORT),
             },
             volumes={ACCESS_LOG_VOLUME: _LOG_FOLDER},
-            published={f"{_GRPC_PORT}/tcp": self.ports[GRPC], f"{_STATSD_PORT}/udp": self.ports[STATSD]},
+            published={f"{GRPC_PORT}/tcp": self.ports[GRPC], f"{STATSD_PORT}/udp": self.ports[STATSD]},
         )
 
     def _service(self, component: Component, instance: str, wiring: Wiring) -> Spec:
@@ -337,6 +374,11 @@ class Planner:
             is_entry=is_entry,
             stop_signal=stop,
         )
+
+
+def roles(name: str, passwords: postgresql.Passwords, monitor: str) -> str:
+    """Return what PostgreSQL's own image runs when it has made a cluster."""
+    return postgresql.STATEMENTS + postgresql.monitor(monitor) + postgresql.ownership(name, passwords)
 
 
 def _volume(instance: str) -> str:

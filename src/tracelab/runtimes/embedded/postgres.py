@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Final
 
 from tracelab.runtimes import postgresql
-from tracelab.runtimes.embedded.cluster import PASSWORD_FILE, Clusters, has_statements
+from tracelab.runtimes.embedded.cluster import PASSWORD_FILE, Clusters
 from tracelab.runtimes.embedded.identity import Identity
 from tracelab.runtimes.embedded.process import Launcher, Process
 from tracelab.runtimes.postgresql import DATABASE, SUPERUSER, Passwords
@@ -74,7 +74,7 @@ class Postgres:
                 *postgresql.options(
                     major=major,
                     listen="127.0.0.1",
-                    has_statements=has_statements(self._identity.binary),
+                    has_statements=postgresql.has_statements(self._identity.binary),
                     is_replicated=self._follower is not None,
                 ),
             ],

@@ -4,6 +4,7 @@ import contextlib
 import errno
 import json
 import os
+import select
 import shutil
 import signal
 import socket
@@ -28,6 +29,7 @@ from tracelab.runtimes.port import BootEvent, Capability, Harmed, Healed, OnEven
 
 _NEEDED_BYTES = 300 << 20
 _LOCK_LIMIT_S = 15.0
+_SIGNAL_S = 0.25
 _MODULE = "tracelab.runtimes.embedded.supervisor"
 # Supervisors that this process started and that outlive the call; reaped when they are taken down.
 _started: dict[int, subprocess.Popen[bytes]] = {}
@@ -324,23 +326,39 @@ def _boot(ours: socket.socket, job: Job, began: float, on_event: OnEvent) -> Non
         InfrastructureError: the supervisor says why it failed.
         ConnectionError: it ended without a word.
     """
-    ours.settimeout(job.options.timeout_s + 30.0)
     ours.sendall(job.line())
-    with ours.makefile("rb") as events:
-        for line in events:
-            event = json.loads(line)
-            at_s = time.monotonic() - began
-            if event["event"] == "state":
-                detail = event.get("detail", "")
-                on_event(BootEvent(component=event["component"], state=event["state"], at_s=at_s, detail=detail))
-            elif event["event"] == "ready":
-                ours.sendall(json.dumps({"commit": True, "boot_s": at_s}).encode() + b"\n")
-            elif event["event"] == "committed":
-                on_event(BootEvent(component="platform", state="healthy", at_s=at_s))
-                return
-            elif event["event"] == "failed":
-                raise InfrastructureError(event["message"], hint=event["hint"])
+    for line in _lines(ours, limit_s=job.options.timeout_s + 30.0):
+        event = json.loads(line)
+        at_s = time.monotonic() - began
+        if event["event"] == "state":
+            detail = event.get("detail", "")
+            on_event(BootEvent(component=event["component"], state=event["state"], at_s=at_s, detail=detail))
+        elif event["event"] == "ready":
+            ours.sendall(json.dumps({"commit": True, "boot_s": at_s}).encode() + b"\n")
+        elif event["event"] == "committed":
+            on_event(BootEvent(component="platform", state="healthy", at_s=at_s))
+            return
+        elif event["event"] == "failed":
+            raise InfrastructureError(event["message"], hint=event["hint"])
     raise ConnectionError("the supervisor ended")
+
+
+def _lines(ours: socket.socket, *, limit_s: float) -> Iterator[bytes]:
+    """Yield what the supervisor says, line by line; it may be silent for `limit_s`.
+
+    A signal that comes just before a read begins does not end that read, so none of them may last.
+    """
+    left, heard = b"", time.monotonic()
+    while time.monotonic() - heard < limit_s:
+        if not select.select([ours], [], [], _SIGNAL_S)[0]:
+            continue
+        heard = time.monotonic()
+        part = ours.recv(1 << 16)
+        if not part:
+            return
+        *whole, left = (left + part).split(b"\n")
+        yield from whole
+    raise TimeoutError(f"the supervisor said nothing for {limit_s:g} s")
 
 
 def _await_end(process: subprocess.Popen[bytes], folder: Path) -> None:

@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Final
 
 from tracelab.runtimes import postgresql
-from tracelab.runtimes.embedded.cluster import Clusters, has_statements
+from tracelab.runtimes.embedded.cluster import Clusters
 from tracelab.runtimes.embedded.identity import Identity
 from tracelab.runtimes.embedded.postgres import Postgres, why_not_ready
 from tracelab.runtimes.embedded.process import Launcher, Process
@@ -79,7 +79,7 @@ class Standby:
                 *postgresql.options(
                     major=major,
                     listen="127.0.0.1",
-                    has_statements=has_statements(self._identity.binary),
+                    has_statements=postgresql.has_statements(self._identity.binary),
                     is_replicated=True,
                 ),
                 *following,

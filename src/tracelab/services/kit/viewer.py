@@ -95,7 +95,7 @@ class Tokens:
             id=document["user_id"], session_id=document["session_id"], expires_at_s=float(document["expires_at"])
         )
         self._remember(token, person, now_s)
-        if _kid(token) not in self._keys:  # one that followed since: what is served now can be served without auth
+        if _kid(token) not in (None, *self._keys):  # a new one; who is served now can be served without auth
             await self._take_keys()
         return person
 
@@ -110,7 +110,10 @@ class Tokens:
 
     def _locally(self, token: str, now_s: float) -> Person:
         try:
-            key = self._keys.get(_kid(token))
+            kid = _kid(token)
+            if kid is None:
+                raise TokenRefused("the access token is not valid; log in again")
+            key = self._keys.get(kid)
             if key is None:
                 raise TokenUnchecked("auth is away, and the token is signed by a key not seen here; try again")
             claims = jwt.decode(
@@ -140,8 +143,12 @@ class Tokens:
         return bool(found)
 
 
-def _kid(token: str) -> str:
-    return str(jwt.get_unverified_header(token).get("kid"))
+def _kid(token: str) -> str | None:
+    """Return which key a token says that it is signed by; None where it is no token of this kind."""
+    try:
+        return str(jwt.get_unverified_header(token).get("kid"))
+    except jwt.PyJWTError:
+        return None
 
 
 def bearer(header: str | None) -> str | None:

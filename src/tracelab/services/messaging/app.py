@@ -75,6 +75,7 @@ def create_app(settings: ServiceSettings) -> ASGIApp:
         await events.dismiss(user_id)
 
     cache = Cache(settings.edges["messages-redis"][0], target="messages-redis", edge="messaging->messages-redis")
+    writes = Limits(cache)
     channel = RedisChannel(settings.edges["messages-redis"][0], target="messages-redis")
     presence = Presence(register=whereabouts, contacts=archive.contacts, announce=channel.announce, tell=sockets.tell)
     typists = ShownTypists(is_typing=is_typing, tell=sockets.tell, after_s=TYPING_S)
@@ -88,7 +89,7 @@ def create_app(settings: ServiceSettings) -> ASGIApp:
         now=lambda: iso(now_ns()),
         origin=origin,
     )
-    events.serve(messaging, presence)
+    events.serve(messaging, presence, writes)
     for event in ("connect", "sent", "delivered", EVENT_READ, EVENT_TYPING, EVENT_PRESENCE):
         statsd.current().declare(METRIC_MESSAGES, event=event)
 
@@ -116,7 +117,7 @@ def create_app(settings: ServiceSettings) -> ASGIApp:
             required={"messages-db": database},
             optional={"messages-redis": channel, **optional(database)},
             translations={ConversationMissing: 404, InvalidMessage: 422},
-            state={"tokens": tokens, "messaging": messaging, "writes": Limits(cache)},
+            state={"tokens": tokens, "messaging": messaging, "writes": writes},
         )
     )
     app.router.routes.append(WebSocketRoute(PATH, Handshake(events)))

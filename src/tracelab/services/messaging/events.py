@@ -19,6 +19,7 @@ from tracelab.conventions import (
     METRIC_MESSAGES,
     SPAN_MESSAGING_SEND,
 )
+from tracelab.services.kit.limit import WRITES_PER_MIN, Limits, Quota
 from tracelab.services.kit.person import acting_as
 from tracelab.services.messaging.conversation import ConversationMissing, InvalidMessage, MessageMissing
 from tracelab.services.messaging.domain import EVENT_READ, EVENT_TYPING, Messaging
@@ -82,6 +83,7 @@ class Events:
         self._tasks: set[asyncio.Task[None]] = set()
         self._messaging: Messaging | None = None
         self._presence: Presence | None = None
+        self._writes: Limits | None = None
         self._server = socketio.AsyncServer(
             async_mode="asgi",
             transports=["websocket"],
@@ -98,10 +100,11 @@ class Events:
         self._server.on(EVENT_READ, self._read)
         self.sockets = Sockets(self._push)
 
-    def serve(self, messaging: Messaging, presence: Presence) -> None:
-        """Handle events by these rules from now on."""
+    def serve(self, messaging: Messaging, presence: Presence, writes: Limits) -> None:
+        """Handle events by these rules from now on; what a person sends counts among their `writes`."""
         self._messaging = messaging
         self._presence = presence
+        self._writes = writes
 
     async def serve_line(self, scope: Scope, line: Line) -> None:
         """Serve one connection until it is over."""
@@ -222,7 +225,12 @@ class Events:
 
     async def _send(self, socket_id: str, data: Any = None) -> Answer:
         async def work(messaging: Messaging, user_id: str) -> Answer:
-            sent = await messaging.send(user_id, NewMessage.model_validate(data).draft())
+            draft = NewMessage.model_validate(data).draft()
+            wait_s = await self._wait_s(user_id)
+            if wait_s:
+                answer = _problem(429, "Too Many Requests", f"at most {WRITES_PER_MIN} changes a minute; try again")
+                return {"error": {**answer["error"], "retry": True, "retry_after": wait_s}}
+            sent = await messaging.send(user_id, draft)
             if not sent.is_published:
                 mark_degraded("messages-redis")
                 mark_fallback("messages-db", "channel down")
@@ -230,6 +238,11 @@ class Events:
             return {"message": asdict(sent.message)}
 
         return await self._answer(SPAN_MESSAGING_SEND, socket_id, data, work)
+
+    async def _wait_s(self, user_id: str) -> int:
+        if self._writes is None:
+            return 0
+        return await self._writes.wait_s(Quota(scope="writes", id=user_id, limit=WRITES_PER_MIN))
 
     async def _typing(self, socket_id: str, data: Any = None) -> Answer:
         async def work(messaging: Messaging, user_id: str) -> Answer:

@@ -6,14 +6,14 @@ from tracelab.testing.contract.target import Contract, nobody
 
 SERVICES = ("auth", "profile", "feed", "messaging", "media")
 ENDPOINTS = (
-    ("auth", "POST", f"/internal/users/{nobody()}/delete", None, 204),
-    ("profile", "GET", f"/internal/following?user_id={nobody()}", None, 200),
-    ("profile", "GET", f"/internal/followers?user_id={nobody()}", None, 200),
+    ("auth", "POST", "/internal/users/{id}/delete", None, 204),
+    ("profile", "GET", "/internal/following?user_id={id}", None, 200),
+    ("profile", "GET", "/internal/followers?user_id={id}", None, 200),
     ("feed", "POST", "/internal/timeline/invalidate", {"user_ids": [nobody()]}, 204),
-    ("feed", "POST", f"/internal/users/{nobody()}/delete", None, 204),
-    ("messaging", "POST", f"/internal/users/{nobody()}/anonymise", None, 204),
+    ("feed", "POST", "/internal/users/{id}/delete", None, 204),
+    ("messaging", "POST", "/internal/users/{id}/anonymise", None, 204),
     ("media", "POST", "/internal/media/urls", {"ids": [nobody()]}, 200),
-    ("media", "POST", f"/internal/users/{nobody()}/delete", None, 202),
+    ("media", "POST", "/internal/users/{id}/delete", None, 202),
 )
 
 
@@ -34,6 +34,7 @@ class InsideContract:
         self, contract: Contract, service: str, method: str, path: str, body: object, status: int
     ) -> None:
         """403 without it and with another; with it as often as one likes."""
+        path = path.format(id=nobody())
         for token in ("", "another"):
             assert (await contract.inside(service, method, path, body=body, token=token))[0] == 403
         for _ in range(2):

@@ -8,6 +8,7 @@ import socketio
 
 from tracelab.conventions import TOKEN_COOKIE
 from tracelab.testing.chatter import until
+from tracelab.testing.contract.gateway import WRITES_PER_MIN
 from tracelab.testing.contract.target import Contract, nobody
 
 _SOCKET = "/socket.io/?EIO=4&transport=websocket"
@@ -43,6 +44,17 @@ class MessagingContract:
             assert error["status"] == status, wrong
             assert error.keys() >= {"type", "title", "status", "detail"}
         assert "message" in await talk.send(to=bob.id, body="x", client_id="1")
+
+    async def test_messages_of_a_person_are_limited(self, contract: Contract) -> None:
+        """Sixty a minute, then 429 with when to come back; the socket stays, and so do other people's words."""
+        ann, bob = await contract.people(2)
+        talk, other = await contract.chatter(ann), await contract.chatter(bob)
+        answers = [await talk.send(to=bob.id, body="x", client_id=str(n)) for n in range(WRITES_PER_MIN + 1)]
+        assert ["error" in answer for answer in answers] == [False] * WRITES_PER_MIN + [True]
+        error = answers[-1]["error"]
+        assert (error["status"], error["retry"]) == (429, True)
+        assert 1 <= error["retry_after"] <= 60
+        assert "message" in await other.send(to=ann.id, body="x", client_id="1")
 
     async def test_history(self, contract: Contract) -> None:
         """Listed and paged newest first for members, with what is unread; 404 to others."""
