@@ -102,9 +102,6 @@ class _Boot:
     def run(self) -> Platform:
         """Get the images, make the network, start everything, and write the state file."""
         options = self._options
-        if options.chaos:
-            hint = "tracelab up --runtime embedded --chaos on"
-            raise UsageError("runtime containers starts no edge proxy", hint=hint)
         images = image.chosen_set(options.images)
         supply.ensure(
             self._client, plan.words(self._topology, images, options.use), lambda text: self._say("images", text)
