@@ -23,7 +23,7 @@ from tracelab.platform import handle
 from tracelab.platform.handle import Platform
 from tracelab.platform.topology import Topology
 from tracelab.runtimes.containers import glance, image
-from tracelab.runtimes.port import EXTERNAL, BootEvent, OnEvent, Runtime, TakingUp, UpOptions
+from tracelab.runtimes.port import EXTERNAL, BootEvent, Capability, OnEvent, Runtime, TakingUp, UpOptions
 from tracelab.store.reader import open_spans
 
 if TYPE_CHECKING:
@@ -104,6 +104,11 @@ def up(topology: Topology, options: UpOptions, *, runtime_name: str, on_event: O
         UsageError: a platform of this name is up in another runtime, or a URL was given to a runtime that boots.
     """
     chosen = runtime(runtime_name)
+    if options.chaos and Capability.PARTITION_EDGE not in chosen.capabilities:
+        raise UsageError(
+            f"--chaos on: runtime {runtime_name} starts no edge proxy",
+            hint="tracelab up --runtime embedded --chaos on",
+        )
     if options.at and runtime_name != EXTERNAL:
         raise UsageError(
             f"--{next(iter(options.at))} says where a platform is, and runtime {runtime_name} starts one",
