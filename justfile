@@ -35,7 +35,9 @@ containers *ARGS:
 # What takes longer than a check may: many kills, and the README's commands from a fresh clone.
 prove KILLS="100" CONTAINER_KILLS="10" FUZZ_CASES="500":
     TRACELAB_KILLS={{ KILLS }} python -m pytest tests/platform/test_runtimes_orphans.py --timeout 3600
+    TRACELAB_CHAOS_KILLS={{ KILLS }} python -m pytest tests/platform/test_chaos_kills.py --timeout 3600
     TRACELAB_CONTAINER_KILLS={{ CONTAINER_KILLS }} python -m pytest tests/containers/test_kills.py --timeout 3600
     TRACELAB_FUZZ_CASES={{ FUZZ_CASES }} python -m pytest tests/platform/test_openapi_fuzz.py --timeout 3600
     python benchmarks/boot.py
     python benchmarks/platform.py
+    python benchmarks/platform.py --of chaos
