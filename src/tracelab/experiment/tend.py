@@ -5,7 +5,7 @@ from typing import Any
 
 from tracelab.errors import InfrastructureError, UsageError
 from tracelab.experiment.collecting import CollectorClient
-from tracelab.experiment.harm import topology_of
+from tracelab.experiment.injection import topology_of
 from tracelab.experiment.record import is_recording
 from tracelab.platform.handle import Platform
 from tracelab.runtimes.port import Capability, OnEvent, Runtime, Tending
